@@ -1,0 +1,150 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Option groups shared by modules: keep in sync with the fragments in plugins/doc_fragments/."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+
+__all__ = [
+    "CONNECTION",
+    "LAYOUT",
+    "ConnectionOptions",
+    "LayoutOptions",
+    "connection_from_params",
+    "duration",
+    "layout_from_params",
+]
+
+# Fragment _connection.
+CONNECTION: dict[str, dict[str, t.Any]] = {
+    "endpoints": {
+        "type": "list",
+        "elements": "str",
+        "fallback": (env_fallback, ["ETCDCTL_ENDPOINTS"]),
+    },
+    "cacert": {
+        "type": "path",
+        "aliases": ["ca_cert"],
+        "fallback": (env_fallback, ["ETCDCTL_CACERT"]),
+    },
+    "cert": {
+        "type": "path",
+        "aliases": ["client_cert"],
+        "fallback": (env_fallback, ["ETCDCTL_CERT"]),
+    },
+    "key": {
+        "type": "path",
+        "aliases": ["client_key"],
+        "fallback": (env_fallback, ["ETCDCTL_KEY"]),
+        "no_log": False,
+    },
+    "user": {"type": "str", "fallback": (env_fallback, ["ETCDCTL_USER"])},
+    "password": {
+        "type": "str",
+        "no_log": True,
+        "fallback": (env_fallback, ["ETCDCTL_PASSWORD"]),
+    },
+    "dial_timeout": {
+        "type": "str",
+        "default": "2s",
+        "fallback": (env_fallback, ["ETCDCTL_DIAL_TIMEOUT"]),
+    },
+    "command_timeout": {
+        "type": "str",
+        "default": "5s",
+        "fallback": (env_fallback, ["ETCDCTL_COMMAND_TIMEOUT"]),
+    },
+}
+
+# Fragment _layout.
+LAYOUT: dict[str, dict[str, t.Any]] = {
+    "layout": {
+        "type": "str",
+        "default": "auto",
+        "choices": ["auto", "kubeadm", "systemd", "k3s", "rke2"],
+    },
+    "certificates_dir": {"type": "path"},
+    "static_pod_path": {"type": "path"},
+    "data_dir": {"type": "path"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ConnectionOptions:
+    """How to reach etcd, as asked; what is None is taken from the layout found on the host."""
+
+    endpoints: tuple[str, ...]
+    cacert: str | None
+    cert: str | None
+    key: str | None
+    user: str | None
+    password: str | None = dataclasses.field(repr=False)
+    dial_timeout: float
+    command_timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayoutOptions:
+    """Where a member's files lie, as asked; None means: look where that layout has them."""
+
+    kind: str
+    certificates_dir: str | None
+    static_pod_path: str | None
+    data_dir: str | None
+
+
+def connection_from_params(params: t.Mapping[str, t.Any]) -> ConnectionOptions:
+    """Read the options of CONNECTION.
+
+    :raises OptionInvalid: a duration that is none, or a user without its password.
+    """
+    endpoints: list[str] = []
+    for entry in params["endpoints"] or []:
+        endpoints += [part.strip() for part in entry.split(",") if part.strip()]
+    user, password = params["user"], params["password"]
+    if user and password is None and ":" in user:  # etcdctl's --user name:password
+        user, password = user.split(":", maxsplit=1)
+    if user and password is None:
+        raise OptionInvalid(
+            f"User {user!r} cannot log in to etcd: no password given.",
+            hint="Set password, or ETCDCTL_PASSWORD on the target.",
+        )
+    return ConnectionOptions(
+        endpoints=tuple(endpoints),
+        cacert=params["cacert"],
+        cert=params["cert"],
+        key=params["key"],
+        user=user or None,
+        password=password,
+        dial_timeout=duration(params, "dial_timeout"),
+        command_timeout=duration(params, "command_timeout"),
+    )
+
+
+def layout_from_params(params: t.Mapping[str, t.Any]) -> LayoutOptions:
+    """Read the options of LAYOUT."""
+    return LayoutOptions(
+        kind=params["layout"],
+        certificates_dir=params["certificates_dir"],
+        static_pod_path=params["static_pod_path"],
+        data_dir=params["data_dir"],
+    )
+
+
+def duration(params: t.Mapping[str, t.Any], name: str) -> float:
+    """Read the duration option `name`, in seconds.
+
+    :raises OptionInvalid: it is none.
+    """
+    try:
+        return _time.parse_duration(params[name])
+    except ValueError as exc:
+        raise OptionInvalid(f"Option {name}: {exc}.") from exc

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Files that are whole or absent: hashing while streaming, atomic writes, free space."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import typing as t
+
+__all__ = [
+    "CHUNK_BYTES",
+    "HashingWriter",
+    "atomic_write",
+    "chunks",
+    "free_bytes",
+    "fsync_directory",
+    "part_file",
+    "sha256_file",
+]
+
+CHUNK_BYTES = 1 << 20
+
+
+class HashingWriter:
+    """Write through to `raw`, counting bytes and taking their sha256."""
+
+    def __init__(self, raw: t.BinaryIO) -> None:
+        self._raw = raw
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`."""
+        self._raw.write(data)
+        self._hash.update(data)
+        self.size_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Flush what lies below."""
+        self._raw.flush()
+
+    @property
+    def sha256(self) -> str:
+        """The lower-case hex sha256 of everything written so far."""
+        return self._hash.hexdigest()
+
+
+def chunks(source: t.BinaryIO, size: int = CHUNK_BYTES) -> t.Iterator[bytes]:
+    """Yield the rest of `source` in pieces of at most `size` bytes."""
+    while True:
+        piece = source.read(size)
+        if not piece:
+            return
+        yield piece
+
+
+def sha256_file(path: str) -> str:
+    """Return the lower-case hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as source:
+        for piece in chunks(source):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def fsync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def part_file(path: str, *, mode: int = 0o600) -> t.Iterator[t.BinaryIO]:
+    """Give a file to write that takes the name `path` only once it is whole.
+
+    The bytes go to a file of random name beside it, `mode` from creation; on success it is
+    fsynced, renamed over `path` and the directory fsynced; on any error it is removed.
+    """
+    directory = os.path.dirname(path) or "."
+    descriptor, part = tempfile.mkstemp(
+        prefix=f".{os.path.basename(path)}.", suffix=".part", dir=directory
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            os.fchmod(target.fileno(), mode)
+            yield target
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
+    fsync_directory(directory)
+
+
+def atomic_write(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a small file so that `path` is the old one or the new one, never a half."""
+    with part_file(path, mode=mode) as target:
+        target.write(data)
+
+
+def free_bytes(path: str) -> int:
+    """Return the bytes that this user can still write on the file system of `path`."""
+    facts = os.statvfs(path)
+    return facts.f_bavail * facts.f_frsize
