@@ -1,0 +1,385 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Sealed files: zstd inside age, as `age -d | zstd -d` opens them; streamed in constant memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _files, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SealError
+
+__all__ = [
+    "IDENTITY_HINT",
+    "PARTS",
+    "Part",
+    "Recipients",
+    "Sealed",
+    "load_identities",
+    "parse_recipients",
+    "seal",
+    "sealed_name",
+    "unseal",
+]
+
+LEVEL = 3
+SCHEME = "age"
+IDENTITY_HINT = (
+    "Name age identity files (AGE-SECRET-KEY-1…) or ssh private keys without a passphrase."
+)
+
+# What no message may ever show: somebody gave a private key where a public one belongs.
+_PRIVATE = re.compile(r"AGE-SECRET-KEY|AGE-PLUGIN-|PRIVATE KEY|ssh-key-v1", re.IGNORECASE)
+_SSH_TYPES = ("ssh-ed25519", "ssh-rsa")
+# One slice of zstd input can grow to a block of 128 KiB for every 4 bytes (RFC 8878, section
+# 3.1.1.2.2, RLE_Block): small slices keep the memory bounded.
+_SLICE_BYTES = 1024
+
+
+class Part(str, enum.Enum):
+    """What an entry's files are sealed as: each part has its own recipients."""
+
+    DATA = "data"
+    ENCRYPTION = "encryption"
+    PKI = "pki"
+
+
+PARTS = tuple(part.value for part in Part)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sealed:
+    """What came out of sealing: the sealed size and sha256, the clear size, and how long it took."""
+
+    size_bytes: int
+    sha256: str
+    clear_size_bytes: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipients:
+    """Who can open each part; an empty tuple means that the part lies unsealed."""
+
+    data: tuple[str, ...]
+    encryption: tuple[str, ...]
+    pki: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, value: t.Any, *, allow_unsealed: bool = False) -> Recipients:
+        """Read a list for all parts, or a dictionary with a list for each part.
+
+        :raises SealError: an unknown or missing part, a bad recipient, or none at all while
+            `allow_unsealed` is false.
+        """
+        if isinstance(value, t.Mapping):
+            unknown = sorted(str(name) for name in value if name not in PARTS)
+            if unknown:
+                raise SealError(
+                    f"Recipients name {len(unknown)} part(s) that an archive does not have: "
+                    f"{', '.join(name if name.isidentifier() else '(unreadable)' for name in unknown)}.",
+                    hint=f"The parts are {', '.join(PARTS)}.",
+                )
+            lists = {part: value.get(part) or [] for part in PARTS}
+        else:
+            lists = dict.fromkeys(PARTS, value or [])
+        parsed = {part: parse_recipients(lists[part], where=part) for part in PARTS}
+        empty = [part for part in PARTS if not parsed[part]]
+        if empty and not allow_unsealed:
+            raise SealError(
+                f"Nothing may lie unsealed in an archive, but {', '.join(empty)} "
+                f"{'has' if len(empty) == 1 else 'have'} no recipients.",
+                hint="Set etcd_recipients (age1…, ssh-ed25519 or ssh-rsa public keys; a list, or one "
+                "for each of data, encryption and pki), or set etcd_allow_unsealed.",
+            )
+        return cls(**parsed)
+
+    def for_part(self, part: str) -> tuple[str, ...]:
+        """Return the recipients of one of PARTS."""
+        return t.cast("tuple[str, ...]", getattr(self, Part(part).value))
+
+    def warnings(self) -> list[str]:
+        """Say which parts one lost key would lock for ever, and which lie open."""
+        found = []
+        for part in PARTS:
+            count = len(self.for_part(part))
+            if count == 0:
+                found.append(f"Part {part} of the archive is not sealed: whoever reads it has it.")
+            elif count == 1:
+                found.append(
+                    f"Part {part} is sealed to one recipient only: with that key lost the archive is "
+                    "lost. Add a second one, kept in escrow."
+                )
+        return found
+
+
+def parse_recipients(value: t.Any, *, where: str = "") -> tuple[str, ...]:
+    """Return the recipients of a list, their comments cut off, each once, in the given order.
+
+    :raises SealError: one is not an age X25519, ssh-ed25519 or ssh-rsa public key; the message
+        names its position and never shows it.
+    """
+    of_part = f" of part {where}" if where else ""
+    if isinstance(value, str):
+        value = [line for line in value.splitlines() if line.strip() and line.strip()[0] != "#"]
+    if not isinstance(value, (list, tuple)):
+        raise SealError(
+            f"Recipients{of_part} are a {type(value).__name__}, not a list of public keys.",
+            hint="Give a list of age1…, ssh-ed25519 or ssh-rsa public keys.",
+        )
+    found: list[str] = []
+    for number, entry in enumerate(value, start=1):
+        recipient = _clean(entry, f"Recipient {number}{of_part}")
+        if recipient not in found:
+            found.append(recipient)
+    return tuple(found)
+
+
+def sealed_name(name: str, recipients: t.Sequence[str]) -> str:
+    """Return the name that a file `name` gets when sealed (or only compressed)."""
+    return f"{name}.zst.age" if recipients else f"{name}.zst"
+
+
+def seal(
+    reader: t.Any, writer: t.Any, recipients: t.Sequence[str], *, level: int = LEVEL
+) -> Sealed:
+    """Compress all of `reader` and encrypt it to `recipients` into `writer`.
+
+    No recipients: compressed only. `writer` is buffered (no short writes). Errors of `reader` and `writer` come through as they were
+    raised.
+
+    :raises SealError: a recipient can't be used.
+    """
+    start = _time.monotonic()
+    zstandard = _deps.load("zstandard")
+    source, target = _Source(reader), _Target(writer)
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+    with compressor.stream_reader(source, closefd=False) as compressed:
+        if recipients:
+            keys = [_load_recipient(text, "A recipient") for text in recipients]
+            pyrage = _deps.load("pyrage")
+            try:
+                pyrage.encrypt_io(compressed, target, keys)
+            except (pyrage.EncryptError, OSError) as exc:
+                _raise_cause(source, target)
+                raise SealError(f"Sealing failed: {exc}.") from exc
+        else:
+            for piece in _files.chunks(compressed):
+                target.write(piece)
+    target.flush()
+    return Sealed(
+        size_bytes=target.hashing.size_bytes,
+        sha256=target.hashing.sha256,
+        clear_size_bytes=source.size_bytes,
+        seconds=_time.monotonic() - start,
+    )
+
+
+def unseal(reader: t.Any, writer: t.Any, identities: t.Sequence[t.Any]) -> int:
+    """Decrypt and decompress all of `reader` into `writer`; return the clear size.
+
+    `identities` come from load_identities(); none: `reader` is compressed only. What was written
+    before an error is not to be trusted.
+
+    :raises SealError: no identity fits, or the file is damaged or cut off.
+    """
+    source, target = _Source(reader), _Decompress(writer)
+    if identities:
+        pyrage = _deps.load("pyrage")
+        try:
+            pyrage.decrypt_io(source, target, list(identities))
+        except (pyrage.DecryptError, OSError) as exc:
+            _raise_cause(source, target)
+            raise SealError(f"The sealed file cannot be opened: {exc}.", hint=_why(exc)) from exc
+    else:
+        for piece in _files.chunks(t.cast(t.BinaryIO, source)):
+            target.write(piece)
+    return target.finish()
+
+
+def load_identities(paths: t.Sequence[str]) -> tuple[t.Any, ...]:
+    """Return the identities of files: age identity files, and ssh keys without a passphrase.
+
+    :raises SealError: a file can't be read or holds no identity; no message shows its content.
+    """
+    found: list[t.Any] = []
+    for path in paths:
+        try:
+            with open(path, "rb") as source:
+                data = source.read(1 << 20)
+        except OSError as exc:
+            raise SealError(
+                f"Identity file {path} cannot be read on the controller: {exc.strerror}.",
+                hint=IDENTITY_HINT,
+                path=path,
+            ) from exc
+        found += _identities_of(path, data)
+    return tuple(found)
+
+
+def _clean(entry: t.Any, who: str) -> str:
+    if not isinstance(entry, str):
+        raise SealError(f"{who} is a {type(entry).__name__}, not a public key.")
+    if _PRIVATE.search(entry):
+        raise SealError(
+            f"{who} is a PRIVATE key: it was not used, and is not shown here.",
+            hint="Give its public half (age-keygen -y FILE, or the .pub file). Treat this private "
+            "key as exposed: it stood where inventories and logs see it.",
+        )
+    words = entry.split()
+    if not words:
+        raise SealError(f"{who} is empty.")
+    if words[0] in _SSH_TYPES and len(words) > 1:
+        text = f"{words[0]} {words[1]}"
+    elif words[0].startswith("age1"):
+        text = words[0]
+    else:
+        raise SealError(
+            f"{who} is not a public key that archives are sealed to.",
+            hint="Usable are age X25519 recipients (age1…), ssh-ed25519 and ssh-rsa public keys.",
+        )
+    _load_recipient(text, who)
+    return text
+
+
+def _load_recipient(text: str, who: str) -> t.Any:
+    pyrage = _deps.load("pyrage")
+    make = pyrage.x25519.Recipient if text.startswith("age1") else pyrage.ssh.Recipient
+    try:
+        return make.from_str(text)
+    except pyrage.RecipientError as exc:
+        raise SealError(
+            f"{who} is not a valid {text.split()[0] if ' ' in text else 'age X25519'} public key.",
+            hint="Copy it again. Plugin recipients (age1yubikey1… and the like), post-quantum ones "
+            "and ecdsa or sk ssh keys cannot be used.",
+        ) from exc
+
+
+def _identities_of(path: str, data: bytes) -> list[t.Any]:
+    pyrage = _deps.load("pyrage")
+    if data.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE")):
+        raise SealError(
+            f"Identity file {path} is itself encrypted with age.",
+            hint=f"Decrypt it for the run. {IDENTITY_HINT}",
+            path=path,
+        )
+    try:
+        if b"PRIVATE KEY-----" in data:
+            return [pyrage.ssh.Identity.from_buffer(data)]
+        lines = [line.strip() for line in data.decode("ascii", "replace").splitlines()]
+        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and line[0] != "#"]
+    except pyrage.IdentityError as exc:
+        locked = "must be decrypted" in str(exc)
+        raise SealError(
+            f"Identity file {path} "
+            + (
+                "is protected by a passphrase." if locked else "holds no identity that can be used."
+            ),
+            hint=IDENTITY_HINT,
+            path=path,
+        ) from exc
+    if not found:
+        raise SealError(f"Identity file {path} holds no identity.", hint=IDENTITY_HINT, path=path)
+    return found
+
+
+def _why(exc: Exception) -> str:
+    if "No matching keys" in str(exc):
+        return "None of the identities given belongs to its recipients: see the manifest's files."
+    return "It is damaged or cut off: compare its sha256 with the manifest's."
+
+
+def _raise_cause(*ends: _Source | _Target | _Decompress) -> None:
+    # pyrage turns whatever a Python stream raises into its own error, text only: put it back.
+    for end in ends:
+        if end.cause is not None:
+            raise end.cause
+
+
+class _Source:
+    """Reads through, counting, and remembers what went wrong."""
+
+    def __init__(self, raw: t.Any) -> None:
+        self._raw = raw
+        self.size_bytes = 0
+        self.cause: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data = self._raw.read(size)
+        except BaseException as exc:
+            self.cause = exc
+            raise
+        self.size_bytes += len(data)
+        return t.cast(bytes, data)
+
+
+class _Target:
+    """Writes through, hashing, and remembers what went wrong."""
+
+    def __init__(self, raw: t.Any) -> None:
+        self._raw = raw
+        self.hashing = _files.HashingWriter(raw)
+        self.cause: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.hashing.write(data)
+        except BaseException as exc:
+            self.cause = exc
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._raw.flush()
+        except BaseException as exc:
+            self.cause = exc
+            raise
+
+
+class _Decompress:
+    """Writes the decompressed bytes on, and remembers what went wrong."""
+
+    def __init__(self, raw: t.Any) -> None:
+        zstandard = _deps.load("zstandard")
+        self._error = zstandard.ZstdError
+        self._zstd = zstandard.ZstdDecompressor().decompressobj()
+        self._raw = raw
+        self._size_bytes = 0
+        self.cause: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            for start in range(0, len(data), _SLICE_BYTES):
+                self._feed(data[start : start + _SLICE_BYTES])
+        except BaseException as exc:
+            self.cause = exc
+            raise
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def finish(self) -> int:
+        """Return the clear size of a file that ended where it should."""
+        if not self._zstd.eof:
+            raise SealError("The compressed file is cut off before its end.", hint=_DAMAGED)
+        self._raw.flush()
+        return self._size_bytes
+
+    def _feed(self, data: bytes) -> None:
+        if self._zstd.eof:
+            raise SealError("The compressed file goes on after its end.", hint=_DAMAGED)
+        try:
+            clear = self._zstd.decompress(data)
+        except self._error as exc:
+            raise SealError(f"The compressed file is damaged: {exc}.", hint=_DAMAGED) from exc
+        self._raw.write(clear)
+        self._size_bytes += len(clear)
+
+
+_DAMAGED = "Compare its sha256 with the manifest's, and copy it again."
