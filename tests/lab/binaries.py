@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab import versions  # noqa: E402
+from lab import versions
 
 GO_MODULES = Path(__file__).resolve().parent / "go"
 PACKAGES = {
@@ -124,9 +124,7 @@ def get(version: str) -> Binaries:
     return result
 
 
-def _run(
-    argv: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None
-) -> str:
+def _run(argv: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
@@ -155,7 +153,9 @@ def _build(version: str, into: Path) -> None:
         go, env = toolchain(work / "go.mod")
         say(f"building etcd {version} from Go modules with {go} (once, a minute or two) ...")
         flags = ["-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags=-s -w"]
-        _run([str(go), "build", *flags, "-o", f"{work}/out/", *PACKAGES.values()], cwd=work, env=env)
+        _run(
+            [str(go), "build", *flags, "-o", f"{work}/out/", *PACKAGES.values()], cwd=work, env=env
+        )
         for tool, built in (("etcd", "server"), ("etcdctl", "etcdctl"), ("etcdutl", "etcdutl")):
             shutil.copy(work / "out" / built, into / tool)
 
@@ -184,7 +184,9 @@ def _version_tuple(text: str) -> tuple[int, ...]:
 
 
 def _go_version(go: Path, env: dict[str, str]) -> tuple[int, ...]:
-    shown = subprocess.run([str(go), "version"], env=env, capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        [str(go), "version"], env=env, capture_output=True, text=True, check=False
+    )
     found = re.search(r"\bgo(\d+\.\d+(?:\.\d+)?)", shown.stdout)
     return _version_tuple(found.group(1)) if found else (0,)
 
