@@ -1,0 +1,72 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The structural check of a whole database."""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+
+from .database import NO_FREELIST, Seen
+from .page import FREELIST, PAGE_HEADER_SIZE, invalid
+
+if t.TYPE_CHECKING:
+    from .database import Bucket, Database
+
+__all__ = ["check"]
+
+# page.go: a freelist of 65535 pages and more keeps its length in its first element.
+_COUNT_IN_FIRST = 0xFFFF
+
+
+def check(database: Database) -> None:
+    """Prove what bbolt's Tx.Check proves; the first finding is raised.
+
+    No page is reached twice or lies past the high-water mark, every tree page has the right type,
+    keys rise and stay between their parent's; where the freelist is stored, every page is reached
+    or free, and none is both.
+    :raises DatabaseInvalid: with the page and the finding.
+    """
+    seen = Seen(database.page_count)
+    seen.pages[0:2] = b"\x01\x01"
+    freed = _read_freelist(database, seen)
+    waiting: list[Bucket] = [database.root]
+    while waiting:
+        waiting.extend(bucket for _name, bucket in waiting.pop().buckets(seen))
+    if freed is None:
+        return
+    for page_id in range(database.page_count):
+        if seen.pages[page_id] and freed[page_id]:
+            raise invalid(page_id, "reachable freed")
+        if not seen.pages[page_id] and not freed[page_id]:
+            raise invalid(page_id, "unreachable unfreed")
+
+
+def _read_freelist(database: Database, seen: Seen) -> bytearray | None:
+    """Return one byte a page, 1 for the free ones; None where the freelist is not stored."""
+    if database.freelist == NO_FREELIST:
+        return None
+    page = database.page(database.freelist)
+    if page.flags != FREELIST:
+        raise invalid(page.page_id, f"invalid type {page.type_name}, expected freelist")
+    seen.add(page)
+    start, count = page.start + PAGE_HEADER_SIZE, page.count
+    if count == _COUNT_IN_FIRST:
+        (count,) = struct.unpack("<Q", database.source[start : start + 8])
+        start += 8
+    if count * 8 > page.end - start:
+        raise invalid(
+            page.page_id, f"its {count} free pages do not fit into {page.end - start} bytes"
+        )
+    freed = bytearray(database.page_count)
+    for (page_id,) in struct.iter_unpack("<Q", database.source[start : start + 8 * count]):
+        if page_id >= database.page_count:
+            raise invalid(
+                page.page_id,
+                f"it frees page {page_id}; the high-water mark is {database.page_count}",
+            )
+        if freed[page_id]:
+            raise invalid(page_id, "already freed")
+        freed[page_id] = 1
+    return freed

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Pages and their element tables."""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+from operator import add, ge, lt
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
+
+if t.TYPE_CHECKING:
+    import mmap
+
+    Source = t.Union[bytes, mmap.mmap]
+
+__all__ = [
+    "BRANCH",
+    "FREELIST",
+    "LEAF",
+    "META",
+    "PAGE_HEADER_SIZE",
+    "Branch",
+    "Leaf",
+    "Page",
+    "check_key_order",
+    "invalid",
+    "read_page",
+]
+
+# Names as in bbolt's internal/common/page.go.
+BRANCH = 0x01
+LEAF = 0x02
+META = 0x04
+FREELIST = 0x10
+_TYPE_NAMES = {BRANCH: "branch", LEAF: "leaf", META: "meta", FREELIST: "freelist"}
+PAGE_HEADER_SIZE = 16
+_ELEMENT_SIZE = 16
+_BUCKET_LEAF_FLAG = 0x01
+_HEADER = struct.Struct("<QHHI")
+_HINT = "The file is damaged: take or fetch it again, or use another one."
+
+
+def invalid(page_id: int, finding: str) -> DatabaseInvalid:
+    """Build the error that names the page and what was found on it."""
+    return DatabaseInvalid(f"The bbolt database is invalid: page {page_id}: {finding}.", hint=_HINT)
+
+
+class Page(t.NamedTuple):
+    """A page's header and where its bytes lie in the buffer, overflow pages included."""
+
+    page_id: int
+    flags: int
+    count: int
+    overflow: int
+    start: int
+    end: int
+
+    @property
+    def type_name(self) -> str:
+        """Name the page's type as bbolt's checks do."""
+        return _TYPE_NAMES.get(self.flags, f"unknown<{self.flags:02x}>")
+
+
+def read_page(source: Source, page_id: int, *, page_size: int, page_count: int) -> Page:
+    """Read the header of page `page_id` and check that the page lies below the high-water mark."""
+    if page_id >= page_count:
+        raise invalid(page_id, f"out of bounds: the high-water mark is {page_count}")
+    start = page_id * page_size
+    stored_id, flags, count, overflow = _HEADER.unpack(source[start : start + PAGE_HEADER_SIZE])
+    if stored_id != page_id:
+        raise invalid(page_id, f"its header says that it is page {stored_id}")
+    if page_id + overflow >= page_count:
+        raise invalid(
+            page_id, f"its {overflow} overflow pages pass the high-water mark {page_count}"
+        )
+    return Page(page_id, flags, count, overflow, start, start + (overflow + 1) * page_size)
+
+
+class Leaf:
+    """A leaf's elements; `key_starts`, `value_starts`, `ends` are offsets into `source`.
+
+    Made only by `read`, which proves that the elements lie inside the page, in order, without
+    overlap. `packed`: no gap between them, so that one slice holds all keys and values in order.
+    """
+
+    __slots__ = (
+        "count",
+        "ends",
+        "flags",
+        "has_buckets",
+        "key_sizes",
+        "key_starts",
+        "packed",
+        "page_id",
+        "source",
+        "value_sizes",
+        "value_starts",
+    )
+
+    def __init__(self, source: Source, page_id: int, table: tuple[int, ...], start: int) -> None:
+        self.source = source
+        self.page_id = page_id
+        self.count = len(table) // 4
+        self.flags = table[0::4]
+        self.has_buckets = any(self.flags)
+        self.key_sizes = table[2::4]
+        self.value_sizes = table[3::4]
+        self.key_starts = list(
+            map(add, range(start, start + _ELEMENT_SIZE * self.count, _ELEMENT_SIZE), table[1::4])
+        )
+        self.value_starts = list(map(add, self.key_starts, self.key_sizes))
+        self.ends = list(map(add, self.value_starts, self.value_sizes))
+        self.packed = self.key_starts[1:] == self.ends[:-1]
+
+    @classmethod
+    def read(cls, source: Source, page: Page) -> Leaf:
+        """Decode the element table of a leaf (or inline) page."""
+        start = page.start + PAGE_HEADER_SIZE
+        data_start = start + _ELEMENT_SIZE * page.count
+        if data_start > page.end:
+            raise invalid(
+                page.page_id,
+                f"{page.count} elements do not fit into its {page.end - page.start} bytes",
+            )
+        table = struct.unpack(f"<{4 * page.count}I", source[start:data_start])
+        leaf = cls(source, page.page_id, table, start)
+        if page.count:
+            leaf._check_bounds(data_start, page.end)
+        return leaf
+
+    def _check_bounds(self, data_start: int, data_end: int) -> None:
+        if not self.packed and not all(map(ge, self.key_starts[1:], self.ends)):
+            index = next(i for i in range(1, self.count) if self.key_starts[i] < self.ends[i - 1])
+            raise invalid(
+                self.page_id,
+                f"element {index} starts at byte {self.key_starts[index]}, inside element "
+                f"{index - 1}, which ends at {self.ends[index - 1]}",
+            )
+        if self.key_starts[0] < data_start or self.ends[-1] > data_end:
+            raise invalid(
+                self.page_id,
+                f"its elements take bytes {self.key_starts[0]} to {self.ends[-1]}; its data area "
+                f"is {data_start} to {data_end}",
+            )
+        if self.has_buckets and max(self.flags) > _BUCKET_LEAF_FLAG:
+            raise invalid(
+                self.page_id, f"an element has flags {max(self.flags):#x}; bbolt knows 0x0 and 0x1"
+            )
+
+    def keys(self) -> list[bytes]:
+        """Return all keys, in the order of the page."""
+        source = self.source
+        return [source[a:b] for a, b in zip(self.key_starts, self.value_starts)]
+
+
+class Branch(t.NamedTuple):
+    """A branch page's keys and the pages that they lead to."""
+
+    page_id: int
+    keys: list[bytes]
+    children: tuple[int, ...]
+
+    @classmethod
+    def read(cls, source: Source, page: Page) -> Branch:
+        """Decode the element table of a branch page."""
+        start = page.start + PAGE_HEADER_SIZE
+        data_start = start + _ELEMENT_SIZE * page.count
+        if data_start > page.end:
+            raise invalid(
+                page.page_id,
+                f"{page.count} elements do not fit into its {page.end - page.start} bytes",
+            )
+        if not page.count:
+            raise invalid(page.page_id, "a branch page without elements")
+        table = struct.unpack("<" + "IIQ" * page.count, source[start:data_start])
+        keys = []
+        previous_end = data_start
+        for index in range(page.count):
+            key_start = start + _ELEMENT_SIZE * index + table[3 * index]
+            key_end = key_start + table[3 * index + 1]
+            if key_start < previous_end or key_end > page.end:
+                raise invalid(
+                    page.page_id,
+                    f"the key of element {index} takes bytes {key_start} to {key_end}; free for it "
+                    f"are {previous_end} to {page.end}",
+                )
+            keys.append(source[key_start:key_end])
+            previous_end = key_end
+        return cls(page.page_id, keys, table[2::3])
+
+
+def check_key_order(page_id: int, keys: list[bytes], low: bytes | None, high: bytes | None) -> None:
+    """Prove that `keys` rise strictly and lie in [low, high), as bbolt's verifyKeyOrder."""
+    if not keys:
+        return
+    if low is not None and keys[0] < low:
+        raise invalid(
+            page_id, f"its first key {keys[0].hex()} is below the parent page's key {low.hex()}"
+        )
+    if high is not None and keys[-1] >= high:
+        raise invalid(
+            page_id, f"its last key {keys[-1].hex()} is not below the parent's next key {high.hex()}"
+        )
+    if not all(map(lt, keys, keys[1:])):
+        index = next(i for i in range(1, len(keys)) if keys[i - 1] >= keys[i])
+        raise invalid(
+            page_id, f"key {index} {keys[index].hex()} is not above key {keys[index - 1].hex()}"
+        )

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""etcd's KeyValue message (api/mvccpb/kv.proto) and the little of protobuf that it takes."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Leaf
+
+__all__ = ["KeyValue", "WireError", "fields", "key_of", "parse_key_value", "varint"]
+
+_KEY_TAG = 0x0A
+# What follows the key in a message as etcd writes it: create_revision, mod_revision, version,
+# value's length; a field that is 0 is left out. The lease stands behind the value.
+_V = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
+_HEAD = re.compile(
+    rb"(?:\x10" + _V + rb")?(?:\x18" + _V + rb")?(?:\x20" + _V + rb")?(?:\x2a" + _V + rb")?"
+)
+_LEASE = re.compile(rb"\x30" + _V + rb"\Z")
+
+
+class WireError(ValueError):
+    """Bytes are not a protobuf message."""
+
+
+def varint(data: bytes, at: int = 0) -> tuple[int, int]:
+    """Return the varint at `at` and the offset behind it."""
+    value = shift = 0
+    for index in range(at, min(at + 10, len(data))):
+        byte = data[index]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & 0xFFFFFFFFFFFFFFFF, index + 1
+        shift += 7
+    raise WireError(f"a varint at byte {at} does not end")
+
+
+def fields(data: bytes) -> t.Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of each field: int for varints, bytes for lengths."""
+    at = 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        number, wire_type = tag >> 3, tag & 7
+        if number == 0:
+            raise WireError(f"field number 0 before byte {at}")
+        if wire_type == 0:
+            value, at = varint(data, at)
+            yield number, value
+            continue
+        if wire_type == 2:
+            size, at = varint(data, at)
+        elif wire_type in (1, 5):
+            size = 8 if wire_type == 1 else 4
+        else:
+            raise WireError(f"field {number} has wire type {wire_type}")
+        if at + size > len(data):
+            raise WireError(f"field {number} takes {size} bytes, {len(data) - at} are left")
+        yield number, data[at : at + size]
+        at += size
+
+
+def key_of(message: bytes) -> bytes:
+    """Return the key of a KeyValue message; empty as for the row that `--bump-revision` adds."""
+    key: int | bytes = b""
+    for number, value in fields(message):
+        if number == 1:
+            key = value
+    if not isinstance(key, bytes):
+        raise WireError("field 1, the key, is a number")
+    return key
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+class KeyValue:
+    """One live key; everything but the key is read when asked for."""
+
+    __slots__ = ("_leaf", "_numbers", "key", "value_end", "value_start")
+
+    def __init__(
+        self,
+        key: bytes,
+        leaf: Leaf,
+        span: tuple[int, int],
+        numbers: tuple[bytes | None, bytes | None, bytes | None, bytes | None],
+    ) -> None:
+        self.key = key
+        self._leaf = leaf
+        self.value_start, self.value_end = span
+        self._numbers = numbers
+
+    @property
+    def value(self) -> bytes:
+        """The value's bytes."""
+        return self._leaf.source[self.value_start : self.value_end]
+
+    def starts(self, size: int) -> bytes:
+        """Return the first `size` bytes of the value."""
+        return self._leaf.source[self.value_start : min(self.value_start + size, self.value_end)]
+
+    def _number(self, index: int) -> int:
+        raw = self._numbers[index]
+        return _signed(varint(raw)[0]) if raw else 0
+
+    @property
+    def create_revision(self) -> int:
+        """The revision that made the key."""
+        return self._number(0)
+
+    @property
+    def mod_revision(self) -> int:
+        """The revision that wrote this value."""
+        return self._number(1)
+
+    @property
+    def version(self) -> int:
+        """How often the key was written since it was made."""
+        return self._number(2)
+
+    @property
+    def lease(self) -> int:
+        """The lease's ID, 0 for none."""
+        return self._number(3)
+
+
+def parse_key_value(leaf: Leaf, index: int) -> KeyValue:
+    """Read the message in element `index`.
+
+    :raises WireError: it is not a KeyValue.
+    """
+    source, start, end = leaf.source, leaf.value_starts[index], leaf.ends[index]
+    if end - start > 1 and source[start] == _KEY_TAG and source[start + 1] < 0x80:
+        key_start = start + 2
+        key_end = key_start + source[start + 1]
+        head = _HEAD.match(source, key_end, end) if key_end <= end else None
+        if head is not None:
+            create, mod, version, size = head.groups()
+            value_start = head.end()
+            value_end = value_start + (varint(size)[0] if size else 0)
+            if value_end == end:
+                key = source[key_start:key_end]
+                return KeyValue(
+                    key, leaf, (value_start, value_end), (create, mod, version, None)
+                )
+            if value_end < end:
+                lease = _LEASE.match(source, value_end, end)
+                if lease is not None:
+                    key = source[key_start:key_end]
+                    return KeyValue(
+                        key, leaf, (value_start, value_end), (create, mod, version, lease.group(1))
+                    )
+    return _parse_any(leaf, start, end)
+
+
+def _parse_any(leaf: Leaf, start: int, end: int) -> KeyValue:
+    """Read a message in any order of fields."""
+    message = leaf.source[start:end]
+    key = b""
+    span = (end, end)
+    numbers: list[bytes | None] = [None, None, None, None]
+    at = 0
+    while at < len(message):
+        tag, body = varint(message, at)
+        number, value = next(fields(message[at:]))
+        if isinstance(value, bytes):
+            if tag & 7 == 2:
+                _size, body = varint(message, body)
+            at = body + len(value)
+            if number == 1:
+                key = value
+            elif number == 5:
+                span = (start + body, start + at)
+        else:
+            _value, at = varint(message, body)
+            place = {2: 0, 3: 1, 4: 2, 6: 3}.get(number)
+            if place is not None:
+                numbers[place] = message[body:at]
+    return KeyValue(key, leaf, span, (numbers[0], numbers[1], numbers[2], numbers[3]))
