@@ -14,147 +14,23 @@ start clusters in a thread that lives as long as they shall: the main one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime as dt
 import json as jsonlib
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import typing as t
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-import yaml
-
-from lab import binaries, kubeadm, versions
+from lab import binaries, kubeadm, static_pods, versions
+from lab.member import LoopbackError, Member, free_port
 from lab.pki import CertificateFiles, ClusterPki, authority, issue
 from lab.planted import secrets_of
-
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-class LoopbackError(Exception):
-    """A loopback cluster did not do what it should."""
-
-
-def free_port(taken: set[int]) -> int:
-    """Return a port that nobody listens on, below the range that the kernel hands out."""
-    while True:
-        port = random.randint(12000, 31999)
-        if port in taken:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        taken.add(port)
-        return port
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-class Member:
-    """One etcd and the host tree that it lives in."""
-
-    def __init__(self, node: kubeadm.Node, settings: kubeadm.EtcdSettings) -> None:
-        self.node = node
-        self.settings = settings
-        self.binaries = binaries.get(node.etcd_version)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.node.name
-
-    @property
-    def root(self) -> Path:
-        """The host tree: root / "etc/kubernetes", root / "var/lib/etcd"."""
-        return self.node.root
-
-    @property
-    def endpoint(self) -> str:
-        return f"https://127.0.0.1:{self.node.client_port}"
-
-    @property
-    def certificates_dir(self) -> Path:
-        return self.root / "etc" / "kubernetes" / "pki"
-
-    @property
-    def static_pod_path(self) -> Path:
-        return self.root / "etc" / "kubernetes" / "manifests"
-
-    @property
-    def data_dir(self) -> Path:
-        return self.root / "var" / "lib" / "etcd"
-
-    @property
-    def db(self) -> Path:
-        return self.data_dir / "member" / "snap" / "db"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "etcd.log"
-
-    @property
-    def pid(self) -> int:
-        if self.process is None:
-            raise LoopbackError(f"{self.name}: etcd is not running.")
-        return self.process.pid
-
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def healthy(self) -> bool:
-        """Say whether the member answers a linearizable read."""
-        url = f"http://127.0.0.1:{self.node.metrics_port}/health"
-        try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return bool(jsonlib.load(answer)["health"] == "true")
-        except (OSError, urllib.error.URLError):
-            return False
-
-    def spawn(self) -> None:
-        """Start etcd with the command that the manifest holds."""
-        if self.running:
-            raise LoopbackError(f"{self.name}: etcd runs already.")
-        manifest = yaml.safe_load((self.static_pod_path / "etcd.yaml").read_text())
-        command = manifest["spec"]["containers"][0]["command"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(self.binaries.etcd), *command[1:]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
-                start_new_session=True,
-            )
-
-    def stop(self, *, kill: bool = False) -> None:
-        """Stop etcd with SIGTERM, or SIGKILL, and wait for its end."""
-        if self.process is None:
-            return
-        if self.running:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self.process = None
 
 
 class Cluster:
@@ -192,13 +68,13 @@ class Cluster:
         for number, node in enumerate(nodes):
             self._lay(node, initial, joined=False, first=number == 0)
 
-    def _node(self, host: str) -> kubeadm.Node:
+    def _node(self, host: str) -> static_pods.Node:
         root = self.root / host
         ports = [free_port(self._ports) for _ in range(4)]
-        return kubeadm.Node(host, "127.0.0.1", self.version, root, str(root), *ports)
+        return static_pods.Node(host, "127.0.0.1", self.version, root, str(root), *ports)
 
-    def _lay(self, node: kubeadm.Node, initial: str, *, joined: bool, first: bool) -> Member:
-        settings = kubeadm.EtcdSettings(initial, joined, self.corrupt_check, self.extra_flags)
+    def _lay(self, node: static_pods.Node, initial: str, *, joined: bool, first: bool) -> Member:
+        settings = static_pods.EtcdSettings(initial, joined, self.corrupt_check, self.extra_flags)
         kubeadm.write_tree(node, self.pki, settings, first=first)
         self.members[node.name] = Member(node, settings)
         return self.members[node.name]
