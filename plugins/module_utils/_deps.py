@@ -23,6 +23,7 @@ __all__ = ["available", "load"]
 _PACKAGES = {
     "cryptography": "cryptography",
     "etcd3": "etcd3",
+    "google": "protobuf",
     "google_crc32c": "google-crc32c",
     "grpc": "grpcio",
     "jmespath": "jmespath",
@@ -42,6 +43,8 @@ def load(name: str) -> t.Any:
     # etcd3 0.12's generated stubs import with today's protobuf in its pure Python implementation
     # only, chosen before google.protobuf is first imported.
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    # gRPC's own log lines would mix with a module's output; its errors reach us as exceptions.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         return importlib.import_module(name)
     except ImportError as exc:

@@ -13,6 +13,7 @@ EtcdToolError
 │   ├── NotEtcd                something answers, but not etcd
 │   ├── AuthenticationFailed   etcd's own users and roles
 │   ├── NoQuorum               a linearizable read got no leader
+│   ├── RevisionUnavailable    the revision asked for is compacted, or not there yet
 │   └── EndpointTimeout        no answer within the deadline
 ├── ClusterRefused             no member may be backed up; the message says why and what the ways on are
 ├── SnapshotInvalid            the stream or the image is not what it must be
@@ -51,6 +52,7 @@ __all__ = [
     "NoQuorum",
     "NotEtcd",
     "OptionInvalid",
+    "RevisionUnavailable",
     "SealError",
     "SnapshotInvalid",
     "SpaceMissing",
@@ -141,6 +143,12 @@ class NoQuorum(EndpointError):
     """A linearizable read found no leader."""
 
     kind = "no_quorum"
+
+
+class RevisionUnavailable(EndpointError):
+    """A member has compacted the revision asked for, or has not reached it."""
+
+    kind = "revision_unavailable"
 
 
 class EndpointTimeout(EndpointError):
