@@ -1,0 +1,149 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""One snapshot from stream to sealed files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
+    SCHEME,
+    Sealed,
+    seal,
+    sealed_name,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SpaceMissing
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.priority import stand_back
+
+from .catalog import CatalogWriter
+from .take import Spooled, drain, open_spool
+from .verify import Check, Expected, Result, Verified, verify
+
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+
+__all__ = ["Made", "SealedFile", "Wish", "make_snapshot"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is to be made, and where."""
+
+    expected: Expected
+    spool_dir: str
+    dest_dir: str
+    recipients: tuple[str, ...]
+    etcd_prefix: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SealedFile:
+    """A file in `dest_dir`, as the manifest will list it."""
+
+    name: str
+    path: str
+    part: str
+    size_bytes: int
+    sha256: str
+    compression: str
+    encryption: dict[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What came of it."""
+
+    spooled: Spooled
+    verified: Verified
+    catalogue: Catalogue
+    checks: tuple[Check, ...]
+    files: tuple[SealedFile, ...]
+    stream_seconds: float
+    verify_seconds: float
+    seal_seconds: float
+
+
+def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
+    """Spool the stream, verify the image, seal image and catalogue into `dest_dir`.
+
+    Either both files are there under their names, or none is. What is clear lies only in unnamed
+    files of `spool_dir`, gone when this returns, raises or is killed.
+
+    :raises SnapshotInvalid, DatabaseInvalid: a check failed; nothing was sealed.
+    :raises SpaceMissing: a file system filled up.
+    """
+    with open_spool(wish.spool_dir) as spool, open_spool(wish.spool_dir) as listing:
+        start = _time.monotonic()
+        spooled = drain(blobs, spool, source=wish.expected.source, directory=wish.spool_dir)
+        streamed = _time.monotonic()
+        stand_back()
+        with _full_disk(wish.spool_dir, "the catalogue", "spool_dir"):
+            catalog = CatalogWriter(listing, prefix=wish.etcd_prefix)
+            verified = verify(spool, spooled.image_bytes, wish.expected, catalog.visit)
+            catalog.finish(revision=verified.summary.revision)
+        counts = catalog.counts
+        checked = _time.monotonic()
+        files: list[SealedFile] = []
+        try:
+            for name, source in (("data.db", spool), ("catalog.json", listing)):
+                files.append(_seal(name, source, wish))
+        except BaseException:
+            for file in files:
+                os.unlink(file.path)
+            raise
+        sealed = _time.monotonic()
+    detail = f"{counts.object_count} objects of {len(counts.counts)} resources"
+    return Made(
+        spooled=spooled,
+        verified=verified,
+        catalogue=counts,
+        checks=(*verified.checks, Check("catalogue", Result.PASSED, detail)),
+        files=tuple(files),
+        stream_seconds=round(streamed - start, 3),
+        verify_seconds=round(checked - streamed, 3),
+        seal_seconds=round(sealed - checked, 3),
+    )
+
+
+def _seal(name: str, source: t.BinaryIO, wish: Wish) -> SealedFile:
+    source.seek(0)
+    name = sealed_name(name, wish.recipients)
+    path = os.path.join(wish.dest_dir, name)
+    owner = os.stat(wish.dest_dir)
+    with _full_disk(wish.dest_dir, name, "dest_dir"), _files.part_file(path) as target:
+        sealed: Sealed = seal(source, target, wish.recipients)
+        if os.geteuid() == 0:
+            os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
+    return SealedFile(
+        name=name,
+        path=path,
+        part="data",
+        size_bytes=sealed.size_bytes,
+        sha256=sealed.sha256,
+        compression="zstd",
+        encryption={
+            "scheme": SCHEME if wish.recipients else "none",
+            "recipients": list(wish.recipients),
+        },
+    )
+
+
+@contextlib.contextmanager
+def _full_disk(directory: str, what: str, option: str) -> t.Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SpaceMissing(
+            f"Cannot write {what} into {directory}: no space left "
+            f"({_files.free_bytes(directory)} bytes free). What was written is removed.",
+            hint=f"Free space there, or set {option} to a larger file system.",
+            path=directory,
+        ) from exc
