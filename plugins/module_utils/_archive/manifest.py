@@ -1,0 +1,314 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What an entry of the archive says of itself: `controlplane.etcd/manifest/v1`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import schemas
+
+__all__ = [
+    "Certificate",
+    "Check",
+    "Cluster",
+    "Encryption",
+    "EtcdVersions",
+    "File",
+    "Identity",
+    "Kit",
+    "Kubernetes",
+    "Lineage",
+    "Manifest",
+    "Member",
+    "MemberLayout",
+    "Snapshot",
+    "SourceMember",
+    "Tool",
+    "WheelhouseFile",
+    "from_json",
+    "read_fields",
+]
+
+_T = t.TypeVar("_T")
+
+
+def read_fields(kind: type[_T], data: t.Mapping[str, t.Any]) -> _T:
+    """Build a dataclass from a validated JSON object, ignoring fields that it does not have."""
+    values: dict[str, t.Any] = {}
+    for field in dataclasses.fields(t.cast(t.Any, kind)):
+        if field.name not in data:
+            continue
+        value, of = data[field.name], _NESTED.get((kind.__name__, field.name))
+        if isinstance(value, list):
+            value = tuple(read_fields(of, item) if of else item for item in value)
+        elif of and value is not None:
+            value = read_fields(of, value)
+        values[field.name] = value
+    return kind(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberLayout:
+    """Where a member's files lay on its host."""
+
+    kind: str
+    data_dir: str | None = None
+    wal_dir: str | None = None
+    data_dir_is_mount: bool | None = None
+    unit: str | None = None
+    manifest: str | None = None
+    static_pod_path: str | None = None
+    certificates_dir: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member as etcd lists it, and the inventory's host for it where there is one."""
+
+    id: str
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    is_learner: bool
+    host: str | None = None
+    address: str | None = None
+    layout: MemberLayout | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """One etcd cluster ID that this cluster has had, since when, and by what."""
+
+    cluster_id: str
+    seen_at: str
+    origin: str = "backup"
+    entry: str | None = None
+    bump_revision: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What tells the cluster from every other, beside its etcd cluster IDs."""
+
+    kube_system_uid: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The cluster that an entry holds."""
+
+    name: str
+    instance: str
+    identity: Identity
+    cluster_id: str
+    lineage: tuple[Lineage, ...]
+    members: tuple[Member, ...]
+    missing_hosts: tuple[str, ...] = ()
+    members_without_host: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class EtcdVersions:
+    """The versions of etcd that wrote the snapshot."""
+
+    server_version: str
+    cluster_version: str | None = None
+    storage_version: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Kubernetes:
+    """What Kubernetes kept in it, as counts."""
+
+    object_count: int
+    resources: t.Mapping[str, int]
+    secrets: t.Mapping[str, int]
+    version: str | None = None
+    etcd_prefix: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceMember:
+    """The member that the snapshot was taken from."""
+
+    id: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """The image: its size and sha256 are without the 32 bytes that follow it in the stream."""
+
+    revision: int
+    db_size_bytes: int
+    sha256: str
+    key_count: int
+    source_member: SourceMember
+    source_host: str | None = None
+    compact_revision: int | None = None
+    hash_kv: str | None = None
+    hash_revision: int | None = None
+    hash_compact_revision: int | None = None
+    entry_count: int | None = None
+    total_size_bytes: int | None = None
+    status_hash: str | None = None
+    consistent_index: int | None = None
+    linearizable_revision: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Encryption:
+    """How a file is sealed, and to which public keys."""
+
+    scheme: str
+    recipients: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """One file of the entry, by its name under the entry's folder."""
+
+    name: str
+    part: str
+    size_bytes: int
+    sha256: str
+    compression: str
+    encryption: Encryption | None
+    host: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """One of etcd's own programs, by its path under the archive."""
+
+    name: str
+    version: str
+    platform: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class WheelhouseFile:
+    """One file of the Python wheelhouse, by its path under the archive."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Kit:
+    """What a host's kit holds, by standard names."""
+
+    host: str
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
+    member_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """When a certificate in a host's kit ends."""
+
+    host: str
+    name: str
+    not_after: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One check of the snapshot or of the entry, and what it found."""
+
+    name: str
+    result: str
+    detail: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A whole manifest; from_json() and to_json() are its two edges."""
+
+    id: str
+    created_at: str
+    collection_version: str
+    mode: str
+    cluster: Cluster
+    etcd: EtcdVersions
+    kubernetes: Kubernetes
+    snapshot: Snapshot
+    files: tuple[File, ...]
+    checks: tuple[Check, ...]
+    tools: tuple[Tool, ...] = ()
+    wheelhouse: tuple[WheelhouseFile, ...] = ()
+    kit: tuple[Kit, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    clock_skew_seconds: t.Mapping[str, int] = dataclasses.field(default_factory=dict)
+    timing: t.Mapping[str, float] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    must_understand: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Return the manifest's bytes, as they are signed.
+
+        :raises ManifestInvalid: it breaks its own schema.
+        """
+        document = {"schema": schemas.MANIFEST, **dataclasses.asdict(self)}
+        return schemas.dump(document, schemas.MANIFEST_V1, f"The manifest of {self.id}")
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all files of the entry."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether every file but the text is encrypted."""
+        return all(file.encryption for file in self.files if file.part != "text")
+
+    @property
+    def checks_passed(self) -> bool:
+        """Whether no check of the entry failed."""
+        return not any(check.result in ("failed", "different") for check in self.checks)
+
+    @property
+    def members_without_kit(self) -> tuple[str, ...]:
+        """The names (or IDs) of the members whose host gave no kit."""
+        with_kit = {kit.member_id for kit in self.kit}
+        return tuple(
+            member.name or member.id for member in self.cluster.members if member.id not in with_kit
+        )
+
+
+# The fields that hold other dataclasses, or tuples of them.
+_NESTED: dict[tuple[str, str], type] = {
+    ("Member", "layout"): MemberLayout,
+    ("Cluster", "identity"): Identity,
+    ("Cluster", "lineage"): Lineage,
+    ("Cluster", "members"): Member,
+    ("IdentityRecord", "lineage"): Lineage,
+    ("Snapshot", "source_member"): SourceMember,
+    ("File", "encryption"): Encryption,
+    ("Manifest", "cluster"): Cluster,
+    ("Manifest", "etcd"): EtcdVersions,
+    ("Manifest", "kubernetes"): Kubernetes,
+    ("Manifest", "snapshot"): Snapshot,
+    ("Manifest", "files"): File,
+    ("Manifest", "checks"): Check,
+    ("Manifest", "tools"): Tool,
+    ("Manifest", "wheelhouse"): WheelhouseFile,
+    ("Manifest", "kit"): Kit,
+    ("Manifest", "certificates"): Certificate,
+}
+
+
+def from_json(data: bytes, where: str) -> Manifest:
+    """Read a manifest of version 1; `where` names the file in messages.
+
+    :raises ManifestInvalid: it can't be used; the message says why.
+    """
+    return read_fields(Manifest, schemas.load(data, schemas.MANIFEST_V1, where))
