@@ -169,8 +169,9 @@ def _tar(settings: Settings, work: Path) -> Path:
     if settings.wheelhouse:
         brought = Path(settings.wheelhouse)
         wheels.check(brought, lock)
+        copied = Path(shutil.copyfile(brought, work / brought.name))
         kept.parent.mkdir(mode=0o755, exist_ok=True)
-        wheels.put(brought, kept)
+        wheels.settle(copied, kept)
         return kept
     with contextlib.suppress(RuntimeFailure, OSError):
         wheels.check(kept, lock)
@@ -190,9 +191,11 @@ def _collect(settings: Settings, lock: wheels.Lock, work: Path, tar: Path) -> No
     pinned.write_text(lock.without("pip", "setuptools", "etcd3"), encoding="utf-8")
     pip.run(*_download(pinned, folder), *_target(settings.name))
     _build_etcd3(settings, lock, work, pip_wheel)
+    packed = work / tar.name
+    wheels.pack(sorted(folder.glob("*.whl")), settings.name, lock, packed)
+    wheels.check(packed, lock)
     tar.parent.mkdir(mode=0o755, exist_ok=True)
-    wheels.pack(sorted(folder.glob("*.whl")), settings.name, lock, tar)
-    wheels.check(tar, lock)
+    wheels.settle(packed, tar)
 
 
 def _download(requirements: Path, folder: Path) -> list[str]:

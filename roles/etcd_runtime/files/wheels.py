@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tarfile
 import typing as t
 import zipfile
@@ -105,8 +104,8 @@ def normalise(built: Path, target: Path) -> None:
             out.writestr(entry, data)
 
 
-def pack(files: t.Sequence[Path], name: str, lock: Lock, target: Path) -> None:
-    """Write wheels, their requirements.txt and wheelhouse.json as a tar, put in place by rename."""
+def pack(files: t.Sequence[Path], name: str, lock: Lock, tar: Path) -> None:
+    """Write wheels, their requirements.txt and wheelhouse.json as a tar: same files, same bytes."""
     folder = files[0].parent
     requirements = [f"{_pinned(one)} --hash=sha256:{sha256(one)}\n" for one in files]
     (folder / _REQUIREMENTS).write_text("".join(requirements), encoding="utf-8")
@@ -121,25 +120,17 @@ def pack(files: t.Sequence[Path], name: str, lock: Lock, target: Path) -> None:
     }
     text = json.dumps(description, indent=2, sort_keys=True) + "\n"
     (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
-    part = target.with_name(f".{target.name}.part")
-    with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(tar, "w", format=tarfile.GNU_FORMAT) as out:
         for one in sorted([*files, folder / _REQUIREMENTS, folder / _DESCRIPTION]):
             entry = tarfile.TarInfo(one.name)
             entry.size = one.stat().st_size
             entry.mode = 0o644
             with one.open("rb") as handle:
-                tar.addfile(entry, handle)
-    _settle(part, target)
+                out.addfile(entry, handle)
 
 
-def put(source: Path, target: Path) -> None:
-    """Copy a file into place by rename."""
-    part = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, part)
-    _settle(part, target)
-
-
-def _settle(part: Path, target: Path) -> None:
+def settle(part: Path, target: Path) -> None:
+    """Put a finished file in its place by rename, within one file system."""
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
     part.replace(target)
