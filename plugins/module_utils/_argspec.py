@@ -11,15 +11,22 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    LayoutError,
+    OptionInvalid,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection import Connection
+from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
 
 __all__ = [
     "CONNECTION",
     "LAYOUT",
     "ConnectionOptions",
     "LayoutOptions",
+    "connection_for",
     "connection_from_params",
     "duration",
+    "find_layout",
     "layout_from_params",
 ]
 
@@ -136,6 +143,44 @@ def layout_from_params(params: t.Mapping[str, t.Any]) -> LayoutOptions:
         certificates_dir=params["certificates_dir"],
         static_pod_path=params["static_pod_path"],
         data_dir=params["data_dir"],
+    )
+
+
+def find_layout(
+    options: LayoutOptions, connection: ConnectionOptions | None = None
+) -> layouts.Layout | None:
+    """Find the member of this host; None only where `connection` names endpoints of its own.
+
+    :raises LayoutError: nothing is here, or what is here is refused.
+    """
+    try:
+        return layouts.find(
+            options.kind,
+            certificates_dir=options.certificates_dir,
+            static_pod_path=options.static_pod_path,
+            data_dir=options.data_dir,
+        )
+    except LayoutError as exc:
+        if exc.path is None and options.kind == "auto" and connection and connection.endpoints:
+            return None
+        raise
+
+
+def connection_for(options: ConnectionOptions, layout: layouts.Layout | None) -> Connection:
+    """Fill what the options leave open with what the layout has.
+
+    cert and key are taken together: from the options if either is there.
+    """
+    own = bool(options.cert or options.key)
+    return Connection(
+        endpoints=options.endpoints or (layout.endpoints if layout else ()),
+        cacert=options.cacert or (layout.cacert if layout else None),
+        cert=options.cert if own or not layout else layout.cert,
+        key=options.key if own or not layout else layout.key,
+        user=options.user,
+        password=options.password,
+        dial_timeout=options.dial_timeout,
+        command_timeout=options.command_timeout,
     )
 
 
