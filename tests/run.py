@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the lanes of `make test` one after the other and add them up.
+
+Each lane's tests are counted from its own JUnit file; a lane that this machine can't run says why
+and counts as one skip, and with CI=true as one failure, as does every skipped test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+import typing as t
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+OUTPUT = ROOT / "tests" / "output"
+
+
+@dataclasses.dataclass
+class Count:
+    """How many tests ended how."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(
+            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+        )
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def main() -> None:
+    """Run the lanes that the command line names, or all."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    wanted = sys.argv[1:] or list(LANES)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    total = Count()
+    whole = not sys.argv[1:]
+    if whole:
+        for old in (ROOT / ".venv" / "reliability").glob("*.json"):
+            old.unlink()
+    for lane in wanted:
+        print(f"\n=== {lane} ===", flush=True)
+        start = time.monotonic()
+        count = LANES[lane]()
+        print(f"=== {lane}: {count} in {time.monotonic() - start:.0f} s ===", flush=True)
+        total += count
+    if os.environ.get("CI") == "true" and total.skipped:
+        print(f"With CI=true nothing may be skipped: {total.skipped} skipped count as failed.")
+        total = Count(total.passed, total.failed + total.skipped, 0)
+    print(f"\n{total}", flush=True)
+    sys.exit(1 if total.failed or not total.passed else 0)
+
+
+def lint() -> Count:
+    """Formatters, linters, types: each a test of its own."""
+    steps: dict[str, list[str]] = {
+        "ruff check": [str(BIN / "ruff"), "check", "."],
+        "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
+        "mypy": [str(BIN / "mypy"), "-p", "ansible_collections.controlplane.etcd.plugins"],
+        "yamllint": [str(BIN / "yamllint"), "--strict", "."],
+        "ansible-lint": [str(BIN / "ansible-lint"), "--offline", "--profile", "production"],
+        "changelog": [str(BIN / "antsibull-changelog"), "lint"],
+    }
+    count = Count()
+    for name, argv in steps.items():
+        environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MYPYPATH": ".venv/dev"}
+        done = subprocess.run(
+            argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+        )
+        print(f"{'ok' if done.returncode == 0 else 'FAILED'}  {name}", flush=True)
+        if done.returncode:
+            print(done.stdout[-8000:] + done.stderr[-4000:])
+        count += Count(passed=done.returncode == 0, failed=done.returncode != 0)
+    return count
+
+
+def pytest(lane: str) -> Count:
+    """Run one folder of tests and count them from its JUnit file."""
+    report = OUTPUT / f"{lane}.xml"
+    report.unlink(missing_ok=True)
+    argv = [BIN / "pytest", f"tests/{lane}", "-q", "--junitxml", report]
+    code = subprocess.run([str(a) for a in argv], cwd=ROOT, check=False).returncode
+    if not report.exists():
+        print(f"Lane {lane} ended with exit status {code} and left no report.")
+        return Count(failed=1)
+    count = counted(ElementTree.parse(report).getroot())
+    if code not in (0, 1):
+        print(f"pytest ended with exit status {code}.")
+        count += Count(failed=1)
+    return count
+
+
+def counted(root: ElementTree.Element) -> Count:
+    """Read a JUnit report."""
+    count = Count()
+    for suite in root.iter("testsuite"):
+        figures = {k: int(suite.get(k, "0")) for k in ("tests", "failures", "errors", "skipped")}
+        bad = figures["failures"] + figures["errors"]
+        count += Count(figures["tests"] - bad - figures["skipped"], bad, figures["skipped"])
+    return count
+
+
+def lab() -> Count:
+    """The hosts' lane; they need root and podman."""
+    from lab.hosts import cli
+
+    why = cli.missing()
+    if why:
+        print(f"The lab can't run here: {why}")
+        return Count(skipped=1)
+    return pytest("lab")
+
+
+LANES: dict[str, t.Callable[[], Count]] = {
+    "lint": lint,
+    "unit": lambda: pytest("unit"),
+    "integration": lambda: pytest("integration"),
+    "lab": lab,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stream's way to the spool."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    SnapshotInvalid,
+    SpaceMissing,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.take import (
+    drain,
+    open_spool,
+)
+
+SOURCE = "https://127.0.0.1:2379"
+IMAGE = bytes(range(256)) * 1024
+STREAM = IMAGE + hashlib.sha256(IMAGE).digest()
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize(
+    "blobs",
+    [
+        pytest.param([IMAGE, STREAM[-32:]], id="as-etcd-sends-it"),
+        pytest.param([STREAM], id="one-blob"),
+        pytest.param(cut(STREAM, 7), id="trailer-cut-in-pieces"),
+        pytest.param([b"", *cut(IMAGE, 32768), b"", STREAM[-32:], b""], id="empty-blobs-between"),
+    ],
+)
+def test_drain_whole_stream_gives_size_and_sha256_of_the_image(
+    tmp_path: Path, blobs: list[bytes]
+) -> None:
+    with open_spool(str(tmp_path)) as spool:
+        spooled = drain(blobs, spool, source=SOURCE, directory=str(tmp_path))
+        spool.seek(0)
+        assert spool.read() == STREAM
+    assert spooled.image_bytes == len(IMAGE)
+    assert spooled.sha256 == hashlib.sha256(IMAGE).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(STREAM[-32:], id="trailer-alone"),
+        pytest.param(STREAM[:-1], id="last-byte-lost"),
+        pytest.param(IMAGE, id="trailer-lost"),
+        pytest.param(STREAM[:4096] + STREAM[8192:], id="a-page-lost"),
+        pytest.param(bytes([STREAM[0] ^ 1]) + STREAM[1:], id="a-bit-flipped"),
+        pytest.param(STREAM[:-1] + bytes([STREAM[-1] ^ 1]), id="trailer-flipped"),
+    ],
+)
+def test_drain_damaged_stream_names_the_endpoint(tmp_path: Path, stream: bytes) -> None:
+    with open_spool(str(tmp_path)) as spool, pytest.raises(SnapshotInvalid, match=SOURCE) as failed:
+        drain(cut(stream, 4096), spool, source=SOURCE, directory=str(tmp_path))
+    assert failed.value.hint
+
+
+def test_drain_full_disk_names_folder_and_option() -> None:
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(SpaceMissing) as failed:
+        drain([IMAGE], t.cast(t.BinaryIO, full), source=SOURCE, directory="/spool")
+    assert "/spool" in str(failed.value)
+    assert "spool_dir" in str(failed.value)
+
+
+def test_open_spool_is_unnamed_and_private(tmp_path: Path) -> None:
+    with open_spool(str(tmp_path)) as spool:
+        spool.write(b"secret")
+        assert os.listdir(tmp_path) == []
+        facts = os.fstat(spool.fileno())
+        assert stat.S_IMODE(facts.st_mode) == 0o600
+        assert facts.st_nlink == 0
+
+
+def test_drain_writes_short_writes_to_the_end() -> None:
+    class Short(io.FileIO):
+        def write(self, data: t.Any) -> int:
+            return super().write(memoryview(data)[:1000]) or 0
+
+    with Short(os.memfd_create("spool"), "r+") as spool:
+        drain(cut(STREAM, 5000), t.cast(t.BinaryIO, spool), source=SOURCE, directory="/")
+        spool.seek(0)
+        assert spool.read() == STREAM
