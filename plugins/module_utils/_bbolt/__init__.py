@@ -9,8 +9,8 @@ Whatever a file holds, reading it ends in a value or in DatabaseInvalid.
 
 from __future__ import annotations
 
-from .check import check
+from .check import Proof, check
 from .database import Bucket, Database
 from .page import Leaf
 
-__all__ = ["Bucket", "Database", "Leaf", "check"]
+__all__ = ["Bucket", "Database", "Leaf", "Proof", "check"]

@@ -13,8 +13,9 @@ from .page import FREELIST, PAGE_HEADER_SIZE, invalid
 
 if t.TYPE_CHECKING:
     from .database import Bucket, Database
+    from .page import Leaf
 
-__all__ = ["check"]
+__all__ = ["Proof", "check"]
 
 # page.go: a freelist of 65535 pages and more keeps its length in its first element.
 _COUNT_IN_FIRST = 0xFFFF
@@ -28,19 +29,52 @@ def check(database: Database) -> None:
     or free, and none is both.
     :raises DatabaseInvalid: with the page and the finding.
     """
-    seen = Seen(database.page_count)
-    seen.pages[0:2] = b"\x01\x01"
-    freed = _read_freelist(database, seen)
-    waiting: list[Bucket] = [database.root]
-    while waiting:
-        waiting.extend(bucket for _name, bucket in waiting.pop().buckets(seen))
-    if freed is None:
-        return
-    for page_id in range(database.page_count):
-        if seen.pages[page_id] and freed[page_id]:
-            raise invalid(page_id, "reachable freed")
-        if not seen.pages[page_id] and not freed[page_id]:
-            raise invalid(page_id, "unreachable unfreed")
+    Proof(database).finish()
+
+
+class Proof:
+    """The structural check, for a caller that reads the leaves on the way.
+
+    `leaves` and `buckets` prove what they yield; `finish` proves the rest. Only after `finish` the
+    whole is proven.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen = Seen(database.page_count)
+        self._seen.pages[0:2] = b"\x01\x01"
+        self._freed = _read_freelist(database, self._seen)
+        self._waiting: list[Bucket] = [database.root]
+
+    def buckets(self) -> list[tuple[bytes, Bucket]]:
+        """Walk the root bucket and return the top-level buckets in order."""
+        found: list[tuple[bytes, Bucket]] = []
+        for leaf in self._database.root.leaves(self._seen):
+            if leaf.has_buckets:
+                found.extend(self._database.nested(leaf))
+        self._waiting = [bucket for _name, bucket in found]
+        return found
+
+    def leaves(self, bucket: Bucket) -> t.Iterator[Leaf]:
+        """Yield the leaves of a bucket that `buckets` returned, to be read to the end."""
+        self._waiting.remove(bucket)
+        for leaf in bucket.leaves(self._seen):
+            if leaf.has_buckets:
+                self._waiting.extend(nested for _name, nested in self._database.nested(leaf))
+            yield leaf
+
+    def finish(self) -> None:
+        """Prove what was not walked yet, and account for every page."""
+        while self._waiting:
+            for _leaf in self.leaves(self._waiting[-1]):
+                pass
+        if self._freed is None:
+            return
+        for page_id, (reached, free) in enumerate(zip(self._seen.pages, self._freed)):
+            if reached and free:
+                raise invalid(page_id, "reachable freed")
+            if not reached and not free:
+                raise invalid(page_id, "unreachable unfreed")
 
 
 def _read_freelist(database: Database, seen: Seen) -> bytearray | None:

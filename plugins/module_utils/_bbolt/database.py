@@ -69,6 +69,9 @@ class Seen:
     def add(self, page: Page) -> None:
         """Note `page` and its overflow pages."""
         first, last = page.page_id, page.page_id + page.overflow
+        if first == last and not self.pages[first]:
+            self.pages[first] = 1
+            return
         if any(self.pages[first : last + 1]):
             twice = self.pages.index(1, first)
             raise invalid(twice, "multiple references")
@@ -90,7 +93,7 @@ class Bucket:
         """Yield the bucket's leaf pages in key order, each proven in form and order."""
         if self.inline is not None:
             leaf = Leaf.read(self._database.source, self.inline)
-            check_key_order(leaf.page_id, leaf.keys(), None, None)
+            check_key_order(leaf.page_id, leaf.keys, None, None)
             yield leaf
             return
         yield from self._database.walk(self.root, seen or Seen(self._database.page_count))
@@ -187,6 +190,10 @@ class Database:
             self.source, page_id, page_size=self.page_size, page_count=self.page_count
         )
 
+    def leaf(self, page_id: int) -> Leaf:
+        """Read one leaf page that a walk has yielded before."""
+        return Leaf.read(self.source, self.page(page_id))
+
     def bucket(self, name: bytes) -> Bucket | None:
         """Return the top-level bucket `name`."""
         return next((bucket for key, bucket in self.buckets() if key == name), None)
@@ -237,7 +244,7 @@ class Database:
             seen.add(page)
             if page.flags == LEAF:
                 leaf = Leaf.read(source, page)
-                check_key_order(page_id, leaf.keys(), low, high)
+                check_key_order(page_id, leaf.keys, low, high)
                 yield leaf
                 continue
             branch = Branch.read(source, page)

@@ -80,7 +80,7 @@ def read_page(source: Source, page_id: int, *, page_size: int, page_count: int) 
 
 
 class Leaf:
-    """A leaf's elements; `key_starts`, `value_starts`, `ends` are offsets into `source`.
+    """A leaf's elements: `keys`; `key_starts`, `value_starts`, `ends` are offsets into `source`.
 
     Made only by `read`, which proves that the elements lie inside the page, in order, without
     overlap. `packed`: no gap between them, so that one slice holds all keys and values in order.
@@ -93,6 +93,7 @@ class Leaf:
         "has_buckets",
         "key_sizes",
         "key_starts",
+        "keys",
         "packed",
         "page_id",
         "source",
@@ -114,6 +115,7 @@ class Leaf:
         self.value_starts = list(map(add, self.key_starts, self.key_sizes))
         self.ends = list(map(add, self.value_starts, self.value_sizes))
         self.packed = self.key_starts[1:] == self.ends[:-1]
+        self.keys: list[bytes] = []
 
     @classmethod
     def read(cls, source: Source, page: Page) -> Leaf:
@@ -129,6 +131,7 @@ class Leaf:
         leaf = cls(source, page.page_id, table, start)
         if page.count:
             leaf._check_bounds(data_start, page.end)
+        leaf.keys = [source[a:b] for a, b in zip(leaf.key_starts, leaf.value_starts)]
         return leaf
 
     def _check_bounds(self, data_start: int, data_end: int) -> None:
@@ -149,11 +152,6 @@ class Leaf:
             raise invalid(
                 self.page_id, f"an element has flags {max(self.flags):#x}; bbolt knows 0x0 and 0x1"
             )
-
-    def keys(self) -> list[bytes]:
-        """Return all keys, in the order of the page."""
-        source = self.source
-        return [source[a:b] for a, b in zip(self.key_starts, self.value_starts)]
 
 
 class Branch(t.NamedTuple):

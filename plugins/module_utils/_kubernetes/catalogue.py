@@ -11,13 +11,13 @@ from collections import Counter
 from .keys import ObjectKey, normalize_prefix, parse_place
 from .values import ENCRYPTED, HEAD_SIZE, encryption_prefix, object_uid, type_meta
 
-__all__ = ["Catalogue", "Entry"]
+__all__ = ["Batch", "Catalogue", "Entry"]
 
 IDENTITY = "identity"
 
 
 class Entry(t.Protocol):
-    """A key with its value, as an engine that reads etcd gives it."""
+    """A live key with its value, as an engine that reads etcd gives it."""
 
     key: bytes
 
@@ -29,27 +29,48 @@ class Entry(t.Protocol):
         """Return the first `size` bytes of the value."""
 
 
-class _Bytes:
-    """An Entry over plain bytes."""
+class Batch(t.Protocol):
+    """Some live keys."""
+
+    keys: list[bytes]
+
+    def entries(self) -> t.Iterator[Entry]:
+        """Yield them with their values."""
+
+    def find(self, marker: bytes) -> t.Iterator[Entry]:
+        """Yield at least those whose value holds `marker`."""
+
+
+class _One:
+    """A batch, and its only entry, over plain bytes."""
 
     def __init__(self, key: bytes, value: bytes) -> None:
         self.key = key
+        self.keys = [key]
         self.value = value
 
     def starts(self, size: int) -> bytes:
         return self.value[:size]
 
+    def entries(self) -> t.Iterator[Entry]:
+        yield self
 
-class _Place:
+    def find(self, marker: bytes) -> t.Iterator[Entry]:
+        if marker in self.value:
+            yield self
+
+
+def _directory(key: bytes) -> bytes:
+    return key.rpartition(b"/")[0]
+
+
+class _Place(t.NamedTuple):
     """All objects of one resource in one namespace."""
 
-    __slots__ = ("count", "encrypted", "key", "names")
-
-    def __init__(self, key: ObjectKey) -> None:
-        self.key = key
-        self.count = 0
-        self.encrypted: Counter[str] = Counter()
-        self.names: list[bytes] = []
+    key: ObjectKey
+    count: int
+    encrypted: dict[str, int]
+    names: list[bytes]
 
 
 class Catalogue:
@@ -62,49 +83,83 @@ class Catalogue:
 
     def __init__(self, prefix: str = "/registry", *, keep_names: bool = False) -> None:
         self.kube_system_uid: str | None = None
-        self.other_key_count = 0
         self._prefix = normalize_prefix(prefix)
         self._kube_system = self._prefix + b"namespaces/kube-system"
         self._namespace_directory = self._prefix + b"namespaces"
         self._keep_names = keep_names
-        self._places: dict[bytes, _Place] = {}
-        self._groups: dict[str, str] = {}
+        self._counts: Counter[bytes] = Counter()
+        self._encrypted: dict[bytes, Counter[str]] = {}
+        self._names: dict[bytes, list[bytes]] = {}
         self._namespaces: list[bytes] = []
+        self._groups: dict[str, str] = {}
+        # Directories of resources that no table knows, until one of their values told the group.
+        self._unknown: set[bytes] = set()
 
     def add(self, key: bytes, value: bytes) -> None:
         """Count one live key."""
-        self.visit(_Bytes(key, bytes(value)))
+        self.visit_batch(_One(key, bytes(value)))
 
     def visit(self, entry: Entry) -> None:
-        """Count one live key; reads no more of its value than it needs."""
-        key = entry.key
-        directory, _slash, name = key.rpartition(b"/")
-        place = self._places.get(directory)
-        if place is None:
-            parsed = parse_place(directory, self._prefix)
-            if parsed is None or not name:
-                self.other_key_count += 1
-                return
-            place = self._places[directory] = _Place(parsed)
-        place.count += 1
-        if entry.starts(8) == ENCRYPTED:
-            provider, key_name = encryption_prefix(entry.starts(HEAD_SIZE)) or ("unknown", "")
-            place.encrypted[f"{provider}/{key_name}"] += 1
-        elif place.key.group is None and place.key.resource not in self._groups:
-            self._learn_group(place.key.resource, entry)
-        if self._keep_names:
-            place.names.append(name)
-        if directory == self._namespace_directory:
-            self._namespaces.append(name)
-            if key == self._kube_system:
-                self.kube_system_uid = object_uid(entry.value)
+        """Count one live key; `visit_batch` is much faster for many."""
+        self.visit_batch(_One(entry.key, entry.value))
 
-    def _learn_group(self, resource: str, entry: Entry) -> None:
-        head = entry.starts(HEAD_SIZE)
-        meta = type_meta(entry.value if head.startswith(b"{") else head)
-        if meta is not None:
-            group, slash, _version = meta[0].rpartition("/")
-            self._groups[resource] = group if slash else ""
+    def visit_batch(self, batch: Batch) -> None:
+        """Count live keys; reads no more of their values than it needs."""
+        directories = [key.rpartition(b"/")[0] for key in batch.keys]
+        new = {each for each in directories if each not in self._counts}
+        self._counts.update(directories)
+        for entry in batch.find(ENCRYPTED):
+            if entry.starts(len(ENCRYPTED)) == ENCRYPTED:
+                provider, key_name = encryption_prefix(entry.starts(HEAD_SIZE)) or ("unknown", "")
+                place = self._encrypted.setdefault(_directory(entry.key), Counter())
+                place[f"{provider}/{key_name}"] += 1
+        for directory in new:
+            parsed = parse_place(directory, self._prefix)
+            if parsed is not None and parsed.group is None:
+                self._unknown.add(directory)
+        if self._unknown and not self._unknown.isdisjoint(directories):
+            self._learn_groups(batch)
+        if self._namespace_directory in directories:
+            self._note_namespaces(batch)
+        if self._keep_names:
+            for directory, key in zip(directories, batch.keys):
+                self._names.setdefault(directory, []).append(key[len(directory) + 1 :])
+
+    def _note_namespaces(self, batch: Batch) -> None:
+        for entry in batch.entries():
+            if _directory(entry.key) == self._namespace_directory:
+                self._namespaces.append(entry.key[len(self._namespace_directory) + 1 :])
+                if entry.key == self._kube_system:
+                    self.kube_system_uid = object_uid(entry.value)
+
+    def _learn_groups(self, batch: Batch) -> None:
+        for entry in batch.entries():
+            directory = _directory(entry.key)
+            if directory not in self._unknown:
+                continue
+            head = entry.starts(HEAD_SIZE)
+            meta = type_meta(entry.value if head.startswith(b"{") else head)
+            place = parse_place(directory, self._prefix)
+            if meta is not None and place is not None:
+                group, slash, _version = meta[0].rpartition("/")
+                self._groups[place.resource] = group if slash else ""
+                self._unknown.discard(directory)
+
+    def _places(self) -> t.Iterator[_Place]:
+        for directory, count in self._counts.items():
+            key = parse_place(directory, self._prefix)
+            if key is not None:
+                yield _Place(
+                    self._resolved(key),
+                    count,
+                    self._encrypted.get(directory, {}),
+                    self._names.get(directory, []),
+                )
+
+    @property
+    def other_key_count(self) -> int:
+        """Keys that hold no API object: outside the prefix, or the API server's bookkeeping."""
+        return sum(self._counts.values()) - self.object_count
 
     def _resolved(self, key: ObjectKey) -> ObjectKey:
         return key if key.group is not None else key._replace(group=self._groups.get(key.resource))
@@ -112,23 +167,23 @@ class Catalogue:
     @property
     def object_count(self) -> int:
         """How many API objects there are."""
-        return sum(place.count for place in self._places.values())
+        return sum(place.count for place in self._places())
 
     @property
     def counts(self) -> dict[str, int]:
         """Objects per `group/resource`, or `resource` for the core group."""
         totals: Counter[str] = Counter()
-        for place in self._places.values():
-            totals[self._resolved(place.key).group_resource] += place.count
+        for place in self._places():
+            totals[place.key.group_resource] += place.count
         return dict(sorted(totals.items()))
 
     @property
     def counts_by_namespace(self) -> dict[str, dict[str, int]]:
         """Objects per resource and namespace; the namespace of cluster-wide ones is empty."""
         totals: dict[str, Counter[str]] = {}
-        for place in self._places.values():
-            resource = self._resolved(place.key).group_resource
-            totals.setdefault(resource, Counter())[place.key.namespace or ""] += place.count
+        for place in self._places():
+            each = totals.setdefault(place.key.group_resource, Counter())
+            each[place.key.namespace or ""] += place.count
         return {name: dict(sorted(each.items())) for name, each in sorted(totals.items())}
 
     @property
@@ -140,7 +195,7 @@ class Catalogue:
     def secrets(self) -> dict[str, int]:
         """Secrets per `provider/key name`; `identity` counts the clear ones."""
         totals: Counter[str] = Counter()
-        for place in self._places.values():
+        for place in self._places():
             if place.key.group == "" and place.key.resource == "secrets":
                 totals.update(place.encrypted)
                 clear = place.count - sum(place.encrypted.values())
@@ -152,7 +207,7 @@ class Catalogue:
     def encrypted(self) -> dict[str, int]:
         """Encrypted objects of every resource, Secrets too, per `provider/key name`."""
         totals: Counter[str] = Counter()
-        for place in self._places.values():
+        for place in self._places():
             totals.update(place.encrypted)
         return dict(sorted(totals.items()))
 
@@ -160,8 +215,9 @@ class Catalogue:
         """Yield all objects by resource, namespace and name; needs `keep_names`."""
         if not self._keep_names:
             raise AssertionError("this catalogue did not keep names")
-        places = [(self._resolved(place.key), place.names) for place in self._places.values()]
-        places.sort(key=lambda pair: (pair[0].group_resource, pair[0].namespace or ""))
-        for key, names in places:
-            for name in sorted(names):
-                yield key._replace(name=name.decode("utf-8", "backslashreplace"))
+        places = sorted(
+            self._places(), key=lambda place: (place.key.group_resource, place.key.namespace or "")
+        )
+        for place in places:
+            for name in sorted(place.names):
+                yield place.key._replace(name=name.decode("utf-8", "backslashreplace"))

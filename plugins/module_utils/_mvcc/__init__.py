@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from .crc import status_hash
 from .facts import Alarm, Member
+from .hashing import Batch
 from .image import ImageSummary, read_image
 from .keyvalue import KeyValue
 
-__all__ = ["Alarm", "ImageSummary", "KeyValue", "Member", "read_image", "status_hash"]
+__all__ = ["Alarm", "Batch", "ImageSummary", "KeyValue", "Member", "read_image", "status_hash"]

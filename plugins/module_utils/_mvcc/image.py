@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass
+from functools import partial
 
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Proof
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SnapshotInvalid
 
 from .crc import Crc
 from .facts import Alarm, Member, read_facts
-from .keyvalue import KeyValue, WireError, parse_key_value
-from .rows import Live, bad_row, check_revisions, main_of, rows_up_to, tombstones, user_keys
+from .hashing import Batch, KeyHasher, Pages
+from .rows import Live, check_revisions, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import (
-        Bucket,
-        Database,
-        Leaf,
-    )
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Bucket, Database
+
+    from .keyvalue import KeyValue
 
 __all__ = ["ImageSummary", "read_image"]
 
 _KEY = b"key"
+_UNKNOWN = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def read_image(
     hash_compact_revision: int | None = None,
     skip_compacted_tombstones: bool = True,
     visit: t.Callable[[KeyValue], None] | None = None,
+    visit_batch: t.Callable[[Batch], None] | None = None,
 ) -> ImageSummary:
-    """Read a database and compute its HashKV (etcd server/storage/mvcc/hash.go).
+    """Prove a database's structure, read it and compute its HashKV (etcd, mvcc/hash.go).
 
     :param hash_revision: hash up to here; the image's current revision if None.
     :param hash_compact_revision: what the other side had compacted; the image's own if None. It
@@ -73,65 +75,54 @@ def read_image(
     :param skip_compacted_tombstones: leave out a deletion at exactly the compact revision, as
         etcd 3.4.34, 3.5.16 and later do; False for older ones.
     :param visit: called for each key that exists at the last revision, in the order of the
-        changes; the object is good while the database is open.
-    :raises DatabaseInvalid: the file breaks bbolt's format or etcd's.
+        changes, before the structure is proven to the end; the object is good while the database
+        is open.
+    :param visit_batch: the same, much faster: called with the live keys of one page at a time.
+    :raises DatabaseInvalid: the file breaks bbolt's format (as `_bbolt.check` finds it) or etcd's.
     :raises SnapshotInvalid: the revision asked for is not in the image.
     """
-    buckets = dict(database.buckets())
+    if visit is not None:
+        if visit_batch is not None:
+            raise AssertionError("either visit or visit_batch")
+        visit_batch = partial(_visit_each, visit)
+    proof = Proof(database)
+    buckets = dict(proof.buckets())
     facts = read_facts(buckets)
     own_compact = max(facts.finished_compact_revision, facts.scheduled_compact_revision)
     compact = own_compact if hash_compact_revision is None else hash_compact_revision
+    rows = _Rows(hash_revision)
+    if _KEY in buckets:
+        rows.read(proof, buckets[_KEY])
 
-    live = Live()
-    revision = 0
-    kept: bytearray | None = None
-    bucket = buckets.get(_KEY)
-    for leaf in bucket.leaves() if bucket else ():
-        if not leaf.count:
-            continue
-        keys = leaf.keys()
-        plain = check_revisions(leaf, keys)
-        names = user_keys(leaf, keys)
-        revision = main_of(keys[-1])
-        deleted = [] if plain else tombstones(keys)
-        if kept is None and hash_revision is not None and revision > hash_revision:
-            split = rows_up_to(keys, hash_revision)
-            live.add(names[:split], [index for index in deleted if index < split])
-            kept = live.mask()
-            names = names[split:]
-            deleted = [index - split for index in deleted if index >= split]
-        live.add(names, deleted)
-    alive = live.mask()
-    key_count = len(live)
-    row_count = live.row_count
-    del live
-
-    current = max(revision, own_compact, 1)
+    current = max(rows.revision, own_compact, 1)
     wanted = current if hash_revision is None else hash_revision
     _check_hash_range(wanted, current=current, own_compact=own_compact, compact=compact)
-    hasher = _KeyHasher(
+    key_count = len(rows.live)
+    hasher = KeyHasher(
         wanted,
         compact,
-        kept=alive if kept is None else kept,
+        kept=rows.live.mask() if rows.kept is None else rows.kept,
         skip_compacted_tombstones=skip_compacted_tombstones,
     )
     status = Crc()
-    entry_count = row_count
+    entry_count = 0
     lease_count = 0
-    for name, each in buckets.items():
+    for name, bucket in buckets.items():
         status.update_bytes(name)
         if name == _KEY:
-            _second_pass(each, status, hasher, alive, visit)
+            entry_count += rows.live.row_count
+            rows.visit(database, status, hasher, visit_batch)
             continue
         entries = 0
-        for leaf in each.leaves():
+        for leaf in proof.leaves(bucket):
             status.update_leaf(leaf)
             entries += leaf.count
         entry_count += entries
         if name == b"lease":
             lease_count = entries
+    proof.finish()
     return ImageSummary(
-        revision=revision,
+        revision=rows.revision,
         current_revision=current,
         compact_revision=own_compact,
         consistent_index=facts.consistent_index,
@@ -161,80 +152,70 @@ def _check_hash_range(wanted: int, *, current: int, own_compact: int, compact: i
         )
 
 
-def _second_pass(
-    bucket: Bucket,
-    status: Crc,
-    hasher: _KeyHasher,
-    alive: bytearray,
-    visit: t.Callable[[KeyValue], None] | None,
-) -> None:
-    row = 0
-    for leaf in bucket.leaves():
-        if not leaf.count:
-            continue
-        status.update_leaf(leaf)
-        hasher.add(leaf, row)
-        if visit is not None:
-            _visit_leaf(leaf, alive, row, visit)
-        row += leaf.count
-
-
-def _visit_leaf(
-    leaf: Leaf, alive: bytearray, row: int, visit: t.Callable[[KeyValue], None]
-) -> None:
-    index = alive.find(1, row, row + leaf.count)
-    while index >= 0:
-        try:
-            entry = parse_key_value(leaf, index - row)
-        except WireError as exc:
-            key = leaf.keys()[index - row]
-            raise bad_row(leaf, key, f"its value is not a KeyValue: {exc}") from exc
+def _visit_each(visit: t.Callable[[KeyValue], None], batch: Batch) -> None:
+    for entry in batch.entries():
         visit(entry)
-        index = alive.find(1, index + 1, row + leaf.count)
 
 
-class _KeyHasher:
-    """etcd's kvHasher over whole pages: the rows that it would write, in runs."""
+class _Rows:
+    """The key bucket, read twice: who is alive, then what they hold."""
 
-    def __init__(
-        self, revision: int, compact: int, *, kept: bytearray, skip_compacted_tombstones: bool
+    def __init__(self, hash_revision: int | None) -> None:
+        self.live = Live()
+        self.revision = 0
+        self.kept: bytearray | None = None
+        self._pages = Pages()
+        self._hash_revision = hash_revision
+
+    def read(self, proof: Proof, bucket: Bucket) -> None:
+        """Find the live keys, and those that were alive at the revision to hash."""
+        live, bound = self.live, self._hash_revision
+        inline = bucket.inline is not None
+        for leaf in proof.leaves(bucket):
+            if not leaf.count:
+                continue
+            keys = leaf.keys
+            plain = check_revisions(leaf, keys)
+            names = user_keys(leaf, keys)
+            self.revision = main_of(keys[-1])
+            deleted = [] if plain else tombstones(keys)
+            if self.kept is None and bound is not None and self.revision > bound:
+                split = rows_up_to(keys, bound)
+                live.add(names[:split], [index for index in deleted if index < split])
+                self.kept = live.mask()
+                names = names[split:]
+                deleted = [index - split for index in deleted if index >= split]
+            live.add(names, deleted)
+            self._pages.add(leaf, inline=inline)
+
+    def visit(
+        self,
+        database: Database,
+        status: Crc,
+        hasher: KeyHasher,
+        visit_batch: t.Callable[[Batch], None] | None,
     ) -> None:
-        self.crc = Crc(_KEY)
-        self._revision = revision
-        self._compact = compact
-        self._kept = kept
-        # hash.go: "skip revisions that are scheduled for deletion due to compacting; don't skip if
-        # there isn't one."
-        self._any_kept = any(kept)
-        self._skip_tombstones = skip_compacted_tombstones
-        self._done = False
-
-    def add(self, leaf: Leaf, row: int) -> None:
-        """Add the rows of `leaf`, the first of which is number `row`."""
-        if self._done:
-            return
-        source, starts = leaf.source, leaf.key_starts
-        last = main_of(source[starts[-1] : starts[-1] + 8])
-        first = main_of(source[starts[0] : starts[0] + 8])
-        if first > self._revision:
-            self._done = True
-            return
-        if first > self._compact and last <= self._revision:
-            self.crc.update(leaf, 0, leaf.count)
-            return
-        keys = leaf.keys()
-        upper = rows_up_to(keys, self._revision)
-        lower = min(rows_up_to(keys, self._compact), upper)
-        mask = bytearray(b"\x01") * upper
-        if self._any_kept:
-            mask[:lower] = self._kept[row : row + lower]
-        if self._skip_tombstones and lower:
-            at_compact = rows_up_to(keys, self._compact - 1)
-            for index in tombstones(keys[at_compact:lower]):
-                mask[at_compact + index] = 0
-        start = mask.find(1)
-        while start >= 0:
-            end = mask.find(0, start)
-            end = upper if end < 0 else end
-            self.crc.update(leaf, start, end)
-            start = mask.find(1, end)
+        """Hash every page and show its live keys."""
+        names = self.live.by_row() if visit_batch is not None else []
+        pages = self._pages
+        source = database.source
+        row = 0
+        # A page's last revision is not above the next one's first.
+        following = iter(pages)
+        next(following, None)
+        for page_id, start, end, count in pages:
+            after = next(following, None)
+            run = source[start:end] if start else None
+            read = partial(pages.read, database, page_id)
+            if run is None:
+                status.update_leaf(read())
+            else:
+                status.update_bytes(run)
+            if after is None:
+                last = self.revision
+            else:
+                last = main_of(source[after[1] : after[1] + 8]) if after[1] else _UNKNOWN
+            hasher.add(run, last, row, count, read)
+            if visit_batch is not None:
+                visit_batch(Batch(names[row : row + count], run=run, run_start=start, read=read))
+            row += count

@@ -124,3 +124,11 @@ class Live:
         for row in self._rows.values():
             mask[row] = 1
         return mask
+
+    def by_row(self) -> list[bytes | None]:
+        """Return each row's key where it exists, and give the rest of the memory back."""
+        found: list[bytes | None] = [None] * self.row_count
+        for name, row in self._rows.items():
+            found[row] = name
+        self._rows = {}
+        return found
