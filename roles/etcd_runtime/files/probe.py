@@ -66,7 +66,9 @@ def obstacle(digests: t.Mapping[str, str]) -> str:
 def current(path: Path) -> Path | None:
     """Return the folder of the environment in use, None where there is none."""
     link = path / "venv"
-    return path / "environments" / os.readlink(link).rsplit("/", 1)[-1] if link.is_symlink() else None
+    return (
+        path / "environments" / os.readlink(link).rsplit("/", 1)[-1] if link.is_symlink() else None
+    )
 
 
 def leftovers(path: Path) -> list[str]:
@@ -75,8 +77,11 @@ def leftovers(path: Path) -> list[str]:
     keep = {link.name if link else ""}
     if link:
         keep.add(str(marker(link).get("previous", "")))
-    folders = [f"environments/{entry.name}" for entry in children(path / "environments")
-               if entry.name not in keep]
+    folders = [
+        f"environments/{entry.name}"
+        for entry in children(path / "environments")
+        if entry.name not in keep
+    ]
     return folders + [entry.name for entry in children(path) if entry.name.startswith(".work-")]
 
 
@@ -150,7 +155,11 @@ def main() -> int:
 
 def bundled_pip() -> Path | None:
     """Return the pip wheel that ensurepip would install, None where the distribution took it out."""
-    folders = [Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels")]
+    folders = []
+    if sysconfig.get_config_var(
+        "WHEEL_PKG_DIR"
+    ):  # Debian's and Fedora's place, if it is this one's
+        folders.append(Path(sysconfig.get_config_var("WHEEL_PKG_DIR")))
     specification = importlib.util.find_spec("ensurepip")
     if specification and specification.origin:
         folders.append(Path(specification.origin).parent / "_bundled")

@@ -91,13 +91,11 @@ class Pip:
         argv = [self._python, "-m", "pip", *isolated, "--no-cache-dir", "--no-input", *arguments]
         done = subprocess.run(
             argv, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False,
-        )
+            check=False, close_fds=False,
+        )  # fmt: skip
         if done.returncode:
             said = " ".join((done.stderr or done.stdout).split())[-1500:]
-            raise RuntimeFailure(
-                f"pip {arguments[0]} failed with status {done.returncode}: {said}"
-            )
+            raise RuntimeFailure(f"pip {arguments[0]} failed with status {done.returncode}: {said}")
 
 
 def main(argv: t.Sequence[str]) -> int:
@@ -333,10 +331,13 @@ def _work(path: Path) -> t.Iterator[Path]:
 def _host_lock(path: Path) -> t.Iterator[None]:
     """Hold the folder for one run at a time; the kernel lets go when a run dies.
 
+    Its pip holds the lock too: one that outlives a killed run is waited for, not raced with.
+
     :raises RuntimeFailure: another run held it for too long.
     """
     end = time.monotonic() + _LOCK_WAIT_SECONDS
     with path.open("w", encoding="utf-8") as handle:
+        os.set_inheritable(handle.fileno(), True)
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
