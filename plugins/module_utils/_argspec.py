@@ -27,6 +27,7 @@ __all__ = [
     "connection_from_params",
     "duration",
     "find_layout",
+    "hex_number",
     "layout_from_params",
 ]
 
@@ -193,3 +194,17 @@ def duration(params: t.Mapping[str, t.Any], name: str) -> float:
         return _time.parse_duration(params[name])
     except ValueError as exc:
         raise OptionInvalid(f"Option {name}: {exc}.") from exc
+
+
+def hex_number(params: t.Mapping[str, t.Any], name: str) -> int | None:
+    """Read the option `name`, a number in hex digits.
+
+    :raises OptionInvalid: it is none.
+    """
+    text = params[name]
+    if text is None:
+        return None
+    try:
+        return int(text, 16)
+    except ValueError as exc:
+        raise OptionInvalid(f"Option {name}: {text!r} is not a number in hex digits.") from exc

@@ -21,6 +21,7 @@ __all__ = [
     "Sealed",
     "load_identities",
     "parse_recipients",
+    "recipients_of",
     "seal",
     "sealed_name",
     "unseal",
@@ -137,6 +138,21 @@ def parse_recipients(value: t.Any, *, where: str = "") -> tuple[str, ...]:
         if recipient not in found:
             found.append(recipient)
     return tuple(found)
+
+
+def recipients_of(part: str, value: t.Any, *, allow_unsealed: bool) -> tuple[str, ...]:
+    """Return the recipients of one part; none at all must be allowed by name.
+
+    :raises SealError: a bad recipient, or none while `allow_unsealed` is false.
+    """
+    recipients = parse_recipients(value or [], where=part)
+    if not recipients and not allow_unsealed:
+        raise SealError(
+            f"Part {part} must not lie unsealed, but it has no recipients.",
+            hint="Set etcd_recipients (age1…, ssh-ed25519 or ssh-rsa public keys), or "
+            "etcd_allow_unsealed.",
+        )
+    return recipients
 
 
 def sealed_name(name: str, recipients: t.Sequence[str]) -> str:

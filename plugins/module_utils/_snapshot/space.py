@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SpaceMissing
 
-__all__ = ["FileSystem", "SpacePlan", "plan_space"]
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._node.space import FileSystem
+
+__all__ = ["SpacePlan", "plan_space"]
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -17,16 +21,8 @@ _GIB = 1 << 30
 _RESERVE_BYTES = 64 * _MIB
 # What the catalogue and the age and zstd framing take beside the image.
 _SEAL_EXTRA_BYTES = 4 * _MIB
-
-
-@dataclasses.dataclass(frozen=True)
-class FileSystem:
-    """Where a folder lies: the device's number, what is free on it, and of what kind it is."""
-
-    path: str
-    device: int
-    free_bytes: int
-    in_memory: bool
+# The catalogue's lines beside the image in the spool: a key and its revisions, never the value.
+_CATALOG_SHARE = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +47,7 @@ def plan_space(
     :param etcd: where the member's data lies; None if this host doesn't hold it.
     :raises SpaceMissing: with what is there and what is needed.
     """
-    if spool.in_memory:
+    if spool.is_memory:
         raise SpaceMissing(
             f"Cannot spool the snapshot in {spool.path}: it lies in memory (tmpfs), and the image "
             f"of {_mib(db_size_bytes)} would take it from etcd.",
@@ -60,7 +56,7 @@ def plan_space(
         )
     plan = SpacePlan(
         spool_dir=spool.path,
-        spool_bytes=db_size_bytes,
+        spool_bytes=db_size_bytes + db_size_bytes // _CATALOG_SHARE,
         spool_free_bytes=spool.free_bytes,
         dest_dir=dest.path,
         dest_bytes=db_size_bytes + _SEAL_EXTRA_BYTES,
@@ -68,9 +64,9 @@ def plan_space(
     )
     for place, others in ((spool, dest), (dest, spool)):
         need = plan.spool_bytes if place is spool else plan.dest_bytes
-        if others.device == place.device:
+        if others.is_same(place):
             need = plan.spool_bytes + plan.dest_bytes
-        etcd_lives_here = etcd is not None and etcd.device == place.device
+        etcd_lives_here = etcd is not None and etcd.is_same(place)
         reserve = max(_GIB, db_size_bytes) if etcd_lives_here else _RESERVE_BYTES
         if place.free_bytes < need + reserve:
             raise SpaceMissing(

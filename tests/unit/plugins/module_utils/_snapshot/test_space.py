@@ -8,23 +8,28 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SpaceMissing
-from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.space import (
-    FileSystem,
-    plan_space,
-)
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.space import FileSystem
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.space import plan_space
 
 MIB = 1 << 20
 GIB = 1 << 30
 
 
 def disk(path: str, free: int, *, device: int = 1, in_memory: bool = False) -> FileSystem:
-    return FileSystem(path=path, device=device, free_bytes=free, in_memory=in_memory)
+    return FileSystem(
+        path=path,
+        mount_point="/",
+        kind="tmpfs" if in_memory else "ext4",
+        device=device,
+        size_bytes=2 * free,
+        free_bytes=free,
+    )
 
 
 def test_plan_space_enough_gives_figures() -> None:
     spool = disk("/var/tmp", GIB)
     plan = plan_space(100 * MIB, spool=spool, dest=disk("/home", GIB, device=2), etcd=None)
-    assert (plan.spool_bytes, plan.spool_free_bytes) == (100 * MIB, GIB)
+    assert (plan.spool_bytes, plan.spool_free_bytes) == (125 * MIB, GIB)
     assert plan.dest_bytes == 104 * MIB
 
 
@@ -35,14 +40,14 @@ def test_plan_space_tmpfs_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "fits"), [(1324 * MIB, True), (1324 * MIB - 1, False)], ids=["enough", "a-byte-short"]
+    ("free", "fits"), [(1361 * MIB, True), (1361 * MIB - 1, False)], ids=["enough", "a-byte-short"]
 )
 def test_plan_space_on_etcds_disk_keeps_a_gib_after_spool_and_sealed_file(
     free: int, fits: bool
 ) -> None:
     place = disk("/var/tmp", free, device=7)
     etcd = disk("/var/lib/etcd", free, device=7)
-    size = 148 * MIB  # spool 148 + sealed 152 + 1024 kept
+    size = 148 * MIB  # spool 148 + 37, sealed 152, 1024 kept
     if fits:
         plan_space(size, spool=place, dest=place, etcd=etcd)
     else:

@@ -1,0 +1,73 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A snapshot's record: what the module returns and the manifest is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+if t.TYPE_CHECKING:
+    from .live import Source, Taken
+
+__all__ = ["record"]
+
+
+def record(
+    source: Source, taken: Taken, *, etcd_prefix: str, kubernetes_version: str | None
+) -> dict[str, t.Any]:
+    """Return the record as the module's return values."""
+    made, summary = taken.made, taken.made.verified.summary
+    counts = made.catalogue
+    return {
+        "snapshot": {
+            "revision": summary.current_revision,
+            "compact_revision": summary.compact_revision,
+            "hash_kv": f"{summary.hash_kv:08x}",
+            "hash_revision": summary.hash_revision,
+            "hash_compact_revision": summary.hash_compact_revision,
+            "status_hash": f"{summary.status_hash:08x}",
+            "db_size_bytes": made.spooled.image_bytes,
+            "sha256": made.spooled.sha256,
+            "key_count": summary.key_count,
+            "entry_count": summary.entry_count,
+            "consistent_index": summary.consistent_index,
+            "term": summary.term,
+            "lease_count": summary.lease_count,
+            "auth_enabled": summary.auth_enabled,
+            "linearizable_revision": taken.linearizable_revision,
+            "source_member": {"id": source.status.member_id, "name": source.name},
+        },
+        "etcd": {
+            "server_version": source.status.version,
+            "cluster_version": summary.cluster_version,
+            "storage_version": taken.storage_version,
+        },
+        "members": [
+            {
+                "id": member.id,
+                "name": member.name,
+                "peer_urls": list(member.peer_urls),
+                "client_urls": list(member.client_urls),
+                "is_learner": member.learner,
+            }
+            for member in summary.members
+        ],
+        "kubernetes": {
+            "version": kubernetes_version,
+            "etcd_prefix": etcd_prefix,
+            "object_count": counts.object_count,
+            "resources": counts.counts,
+            "secrets": counts.secrets,
+            "encrypted": counts.encrypted,
+            "kube_system_uid": counts.kube_system_uid,
+        },
+        "files": [dataclasses.asdict(file) for file in made.files],
+        "checks": [dataclasses.asdict(check) for check in made.checks],
+        "timing": {
+            "stream_seconds": made.stream_seconds,
+            "verify_seconds": made.verify_seconds,
+            "seal_seconds": made.seal_seconds,
+        },
+    }
