@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab import binaries, kubeadm, kubespray, static_pods
 from lab.hosts.host import Host
-from lab.hosts.machine import LabError
+from lab.hosts.machine import LabError, run
 from lab.hosts.plan import ClusterPlan, Layout
 from lab.pki import ClusterPki
 
@@ -54,6 +54,15 @@ def _unit(command: list[str]) -> str:
     )
 
 
+def _as_joined(nodes: t.Sequence[static_pods.Node], number: int) -> static_pods.EtcdSettings:
+    """Return what kubeadm leaves in a manifest: the members that were there at the join, no more.
+
+    The first host's list has one name and the last one's has all; they stay stale for good.
+    """
+    there = ",".join(f"{each.name}={each.peer_url}" for each in nodes[: number + 1])
+    return static_pods.EtcdSettings(there, joined=number > 0)
+
+
 class EtcdCluster:
     """One etcd cluster on real hosts."""
 
@@ -86,10 +95,11 @@ class EtcdCluster:
         for number, (host, node) in enumerate(zip(self.hosts, nodes)):
             shutil.rmtree(node.root, ignore_errors=True)
             if self.plan.layout is Layout.KUBEADM:
-                # kubeadm gives each joiner the members that were there, and itself.
-                seen = ",".join(f"{each.name}={each.peer_url}" for each in nodes)
-                settings = static_pods.EtcdSettings(seen)
-                kubeadm.write_tree(node, pki, settings, first=number == 0, endpoint=ENDPOINT)
+                kubeadm.write_tree(
+                    node, pki, _as_joined(nodes, number), first=number == 0, endpoint=ENDPOINT
+                )
+                every = ",".join(f"{each.name}={each.peer_url}" for each in nodes)
+                settings = static_pods.EtcdSettings(every)
                 unit = node.root / "etc/systemd/system/etcd.service"
                 unit.parent.mkdir(parents=True, exist_ok=True)
                 unit.write_text(_unit(static_pods.etcd_command(node, settings)))
@@ -146,8 +156,6 @@ class EtcdCluster:
         return {key: str(folder / name) for key, name in zip(keys, names)}
 
     def _etcdctl(self, *args: str, check: bool = True, stdin: bytes | None = None) -> t.Any:
-        from lab.hosts.machine import run
-
         variables = [f"{key}={value}" for key, value in self._environment().items()]
         endpoints = f"ETCDCTL_ENDPOINTS={','.join(self.endpoints)}"
         tool = str(binaries.get(self.plan.etcd_version).etcdctl)
