@@ -117,6 +117,7 @@ class EtcdVersions:
     server_version: str
     cluster_version: str | None = None
     storage_version: str | None = None
+    alarms: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Kubernetes:
     resources: t.Mapping[str, int]
     secrets: t.Mapping[str, int]
     version: str | None = None
-    etcd_prefix: str | None = None
+    prefix: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +154,9 @@ class Snapshot:
     hash_revision: int | None = None
     hash_compact_revision: int | None = None
     entry_count: int | None = None
-    total_size_bytes: int | None = None
     status_hash: str | None = None
+    term: int | None = None
+    lease_count: int | None = None
     consistent_index: int | None = None
     linearizable_revision: int | None = None
 
@@ -176,7 +178,7 @@ class File:
     size_bytes: int
     sha256: str
     compression: str
-    encryption: Encryption | None
+    encryption: Encryption
     host: str | None = None
 
 
@@ -268,7 +270,7 @@ class Manifest:
     @property
     def sealed(self) -> bool:
         """Whether every file but the text is encrypted."""
-        return all(file.encryption for file in self.files if file.part != "text")
+        return all(file.encryption.scheme != "none" for file in self.files if file.part != "text")
 
     @property
     def checks_passed(self) -> bool:

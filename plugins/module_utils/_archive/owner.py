@@ -23,9 +23,10 @@ _RUNNERS = ("ansible-playbook", "ansible")
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """A process, known beyond reuse of its number: by boot, PID namespace and start time."""
+    """A process, known beyond reuse of its number: by machine, boot, PID namespace and start time."""
 
     host: str
+    machine_id: str
     boot_id: str
     pid_namespace: str
     pid: int
@@ -40,10 +41,12 @@ class Owner:
         """Tell whether the run that owned a part is over, seen from the process `here`."""
         if now - _time.parse_rfc3339(self.started_at) >= DAY:
             return True
-        if (self.host, self.pid_namespace) != (here.host, here.pid_namespace):
+        if (self.host, self.machine_id) != (here.host, here.machine_id):
             return False
         if self.boot_id != here.boot_id:
-            # Names repeat between machines (localhost): only a day makes this one's end certain.
+            # Names repeat (localhost), and a container may have no machine ID: then a day decides.
+            return bool(self.machine_id)
+        if self.pid_namespace != here.pid_namespace:
             return False
         return start_ticks(self.pid) != self.start_ticks
 
@@ -63,6 +66,7 @@ def of_process(pid: int, *, now: dt.datetime) -> Owner:
     """Describe the living process `pid` of this host as an owner."""
     return Owner(
         host=socket.gethostname(),
+        machine_id=_read("/etc/machine-id"),
         boot_id=_read("/proc/sys/kernel/random/boot_id"),
         pid_namespace=_link("/proc/self/ns/pid"),
         pid=pid,

@@ -102,7 +102,7 @@ _FILE = _object(
         "size_bytes": _COUNT,
         "sha256": _SHA256,
         "compression": {"enum": ["zstd", "none"]},
-        "encryption": _or_null(_object({"scheme": {"const": "age"}, "recipients": _list(_TEXT)})),
+        "encryption": _object({"scheme": {"enum": ["age", "none"]}, "recipients": _list(_TEXT)}),
     },
     {"host": _or_null(_NAME)},
 )
@@ -131,11 +131,15 @@ MANIFEST_V1: _Schema = {
             ),
             "etcd": _object(
                 {"server_version": _NAME},
-                {"cluster_version": _or_null(_TEXT), "storage_version": _or_null(_TEXT)},
+                {
+                    "cluster_version": _or_null(_TEXT),
+                    "storage_version": _or_null(_TEXT),
+                    "alarms": _list(_TEXT),
+                },
             ),
             "kubernetes": _object(
                 {"object_count": _COUNT, "resources": _map(_COUNT), "secrets": _map(_COUNT)},
-                {"version": _or_null(_TEXT), "etcd_prefix": _or_null(_TEXT)},
+                {"version": _or_null(_TEXT), "prefix": _or_null(_TEXT)},
             ),
             "snapshot": _object(
                 {
@@ -152,8 +156,9 @@ MANIFEST_V1: _Schema = {
                     "hash_revision": _or_null(_COUNT),
                     "hash_compact_revision": _or_null(_SIGNED),
                     "entry_count": _or_null(_COUNT),
-                    "total_size_bytes": _or_null(_COUNT),
                     "status_hash": _or_null(_HASH32),
+                    "term": _or_null(_COUNT),
+                    "lease_count": _or_null(_COUNT),
                     "consistent_index": _or_null(_COUNT),
                     "linearizable_revision": _or_null(_COUNT),
                 },

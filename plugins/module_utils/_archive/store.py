@@ -259,9 +259,7 @@ class DirectoryStore:
                     shutil.copyfileobj(clear, target, _files.CHUNK_BYTES)
                     target.flush()
                     os.fsync(target.fileno())
-                # A name that another run made meanwhile stays: link() never replaces.
-                with contextlib.suppress(FileExistsError):
-                    os.link(part, path)
+                _name_once(part, path)
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(part)
@@ -336,6 +334,19 @@ def _free(path: str) -> int | str:
         return _files.free_bytes(path)
     except OSError:
         return "unknown"
+
+
+def _name_once(part: str, path: str) -> None:
+    # link() never replaces what another run put there meanwhile; some file systems have none.
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if not os.path.exists(path):
+            os.rename(part, path)
 
 
 def _sync(path: str) -> None:
