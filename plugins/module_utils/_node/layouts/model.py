@@ -132,6 +132,19 @@ class Layout:
         """The API server's static pod, where this host runs one."""
         return self.pod("kube-apiserver")
 
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return what etcd_info shows of it: no flags, no manifests' contents."""
+        shown = (
+            "name data_dir wal_dir cacert cert key certificates_dir static_pod_path kubernetes_dir "
+            "manifest unit environment_file config_file etcd_version kubernetes_version"
+        )
+        return {
+            "kind": self.kind.value,
+            "endpoints": list(self.endpoints),
+            "peer_urls": list(self.peer_urls),
+            **{field: getattr(self, field) for field in shown.split()},
+        }
+
     @property
     def etcd_prefix(self) -> str:
         """The API server's --etcd-prefix."""

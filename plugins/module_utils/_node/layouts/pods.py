@@ -13,7 +13,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import L
 from . import files, flags
 from .model import Flags, Mount, StaticPod, Tree
 
-__all__ = ["COMPONENTS", "read_folder"]
+__all__ = ["COMPONENTS", "containers", "read_folder"]
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -37,51 +37,66 @@ def read_folder(tree: Tree, folder: str) -> tuple[StaticPod, ...]:
             if name.startswith(COMPONENTS) or not os.access(path, os.R_OK):
                 raise
             continue  # the kubelet skips what it can't read, so do we
-        found += _components(tree, path, document)
+        found += [pod for pod in containers(tree, path, document) if pod.component in COMPONENTS]
     return tuple(found)
 
 
-def _components(tree: Tree, path: str, document: dict[str, t.Any]) -> t.Iterator[StaticPod]:
+def containers(tree: Tree, path: str, document: t.Mapping[str, t.Any]) -> t.Iterator[StaticPod]:
+    """Give every container of a static pod's manifest; `component` is empty for other programs."""
     if document.get("kind") != "Pod":
         return
-    spec = document.get("spec") or {}
+    spec = document.get("spec")
+    if not isinstance(spec, dict):
+        return
     volumes = {
         str(volume.get("name")): str(volume["hostPath"]["path"])
-        for volume in spec.get("volumes") or []
+        for volume in _mappings(spec.get("volumes"))
         if isinstance(volume.get("hostPath"), dict) and volume["hostPath"].get("path")
     }
-    for container in spec.get("containers") or []:
+    for container in (*_mappings(spec.get("containers")), *_mappings(spec.get("initContainers"))):
         variables = {
             str(entry["name"]): str(entry["value"])
-            for entry in container.get("env") or []
+            for entry in _mappings(container.get("env"))
             if entry.get("name") and entry.get("value") is not None
         }
-        words = [*(container.get("command") or []), *(container.get("args") or [])]
+        words = [*_list(container.get("command")), *_list(container.get("args"))]
         argv = [flags.expand(str(word), variables) for word in words]
-        for component in COMPONENTS:
-            program = flags.program_of(argv, component)
-            if program is None:
-                continue
-            given: Flags = flags.from_argv(program[1:])
-            if component == "etcd":
-                given = flags.merge(flags.from_environment(variables), given)
-            yield StaticPod(
-                component=component,
-                manifest=path,
-                image=str(container.get("image") or ""),
-                flags=given,
-                mounts=tuple(_mounts(tree, container, volumes)),
-            )
-            break
+        component, program = _component(argv)
+        given: Flags = flags.from_argv(program[1:])
+        if component == "etcd":
+            given = flags.merge(flags.from_environment(variables), given)
+        yield StaticPod(
+            component=component,
+            manifest=path,
+            image=str(container.get("image") or ""),
+            flags=given,
+            mounts=tuple(_mounts(tree, container, volumes)),
+        )
+
+
+def _component(argv: list[str]) -> tuple[str, list[str]]:
+    for component in COMPONENTS:
+        program = flags.program_of(argv, component)
+        if program is not None:
+            return component, program
+    return "", argv
 
 
 def _mounts(
     tree: Tree, container: dict[str, t.Any], volumes: t.Mapping[str, str]
 ) -> t.Iterator[Mount]:
-    for mount in container.get("volumeMounts") or []:
+    for mount in _mappings(container.get("volumeMounts")):
         host = volumes.get(str(mount.get("name")))
         if host is None or not mount.get("mountPath"):
             continue
         if mount.get("subPath"):
             host = os.path.join(host, str(mount["subPath"]))
         yield Mount(str(mount["mountPath"]), tree.path(host))
+
+
+def _list(value: object) -> list[t.Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mappings(value: object) -> list[dict[str, t.Any]]:
+    return [entry for entry in _list(value) if isinstance(entry, dict)]

@@ -1,0 +1,161 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The etcd process of a data folder, and the tools of the version that it runs.
+
+Several etcds may run on one host, some in containers with mount namespaces of their own. A process
+is known by what it holds open or is told to use, compared by device and inode, not by path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+
+__all__ = ["EtcdProcess", "Tool", "find_etcd", "find_tools"]
+
+_PROGRAMS = ("etcd", "k3s", "k3s-server")  # k3s runs etcd inside its own process
+_TOOLS = ("etcd", "etcdctl", "etcdutl")
+_VERSION = re.compile(r"^(?:etcd|etcdctl|etcdutl) version:?\s*v?(\d+\.\d+\.\d+\S*)", re.I | re.M)
+_VERSION_SECONDS = 10
+_MORE_FOLDERS = ("/usr/local/bin", "/usr/bin", "/opt/bin", "/opt/etcd")
+
+Inode = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class EtcdProcess:
+    """A running etcd: its pid, and its program's path as it sees it itself."""
+
+    pid: int
+    program: str
+    own_root: bool
+    """Whether it runs in a file tree of its own, as a container does."""
+
+    def reach(self, path: str) -> str:
+        """Return where a path of the process lies for us."""
+        return f"/proc/{self.pid}/root{path}" if self.own_root else path
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A program of etcd's own on this host; `version` is None where it can't be run here."""
+
+    name: str
+    path: str
+    version: str | None
+
+
+def find_etcd(data_dir: str) -> EtcdProcess | None:
+    """Return the process that serves `data_dir`, None where none does, or it can't be seen."""
+    folder = _inode(data_dir)
+    database = _inode(os.path.join(data_dir, "member", "snap", "db"))
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        argv = _strings(pid, "cmdline")
+        program = _program(pid)
+        names = {os.path.basename(name) for name in (argv[:1] + [program]) if name}
+        if not names.intersection(_PROGRAMS):
+            continue
+        if _holds(pid, database) or _is_told(pid, argv, folder):
+            own_root = _inode(f"/proc/{pid}/root/") != _inode("/")
+            return EtcdProcess(pid, program or argv[0], own_root)
+    return None
+
+
+def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
+    """Return etcd, etcdctl and etcdutl: those beside the running program, else those on PATH."""
+    found: list[Tool] = []
+    for name in _TOOLS:
+        path = _beside(process, name) or _on_path(name)
+        if path:
+            found.append(Tool(name, path, _version(name, path)))
+    return tuple(found)
+
+
+def _beside(process: EtcdProcess | None, name: str) -> str | None:
+    if process is None or os.path.basename(process.program) != "etcd":
+        return None
+    path = process.reach(os.path.join(os.path.dirname(process.program), name))
+    return path if os.path.isfile(path) else None
+
+
+def _on_path(name: str) -> str | None:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return shutil.which(name, path=os.pathsep.join([*folders, *_MORE_FOLDERS]))
+
+
+def _version(name: str, path: str) -> str | None:
+    """Ask a program for its version; one that needs libraries of its container can't say."""
+    argv = [path, "--version"] if name == "etcd" else [path, "version"]
+    environment = {"PATH": os.defpath, "ETCDCTL_API": "3"}  # etcdctl 3.4 and later ignore the rest
+    try:
+        done = subprocess.run(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _VERSION.search(done.stdout.decode("utf-8", "replace"))
+    return found.group(1) if found else None
+
+
+def _holds(pid: int, database: Inode | None) -> bool:
+    """Tell whether the process has the db open."""
+    if database is None:
+        return False
+    try:
+        descriptors = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    return any(_inode(f"/proc/{pid}/fd/{number}") == database for number in descriptors)
+
+
+def _is_told(pid: int, argv: list[str], folder: Inode | None) -> bool:
+    """Tell whether its --data-dir or ETCD_DATA_DIR is this folder."""
+    if folder is None:
+        return False
+    given: list[str] = []
+    for position, word in enumerate(argv):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == "data-dir":
+            given += [value] if equals else argv[position + 1 : position + 2]
+    if not given:
+        entries = (entry.partition("=") for entry in _strings(pid, "environ"))
+        given = [value for name, _, value in entries if name == "ETCD_DATA_DIR"]
+    for path in given:
+        base = f"/proc/{pid}/root" if path.startswith("/") else f"/proc/{pid}/cwd/"
+        if _inode(base + path) == folder:
+            return True
+    return False
+
+
+def _strings(pid: int, name: str) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as source:
+            return [os.fsdecode(part) for part in source.read().split(b"\0") if part]
+    except OSError:
+        return []
+
+
+def _program(pid: int) -> str:
+    try:
+        path = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+    return path[: -len(" (deleted)")] if path.endswith(" (deleted)") else path
+
+
+def _inode(path: str) -> Inode | None:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
