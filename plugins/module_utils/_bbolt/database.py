@@ -186,9 +186,7 @@ class Database:
 
     def page(self, page_id: int) -> Page:
         """Read one page's header."""
-        return read_page(
-            self.source, page_id, page_size=self.page_size, page_count=self.page_count
-        )
+        return read_page(self.source, page_id, page_size=self.page_size, page_count=self.page_count)
 
     def leaf(self, page_id: int) -> Leaf:
         """Read one leaf page that a walk has yielded before."""

@@ -200,7 +200,8 @@ def check_key_order(page_id: int, keys: list[bytes], low: bytes | None, high: by
         )
     if high is not None and keys[-1] >= high:
         raise invalid(
-            page_id, f"its last key {keys[-1].hex()} is not below the parent's next key {high.hex()}"
+            page_id,
+            f"its last key {keys[-1].hex()} is not below the parent's next key {high.hex()}",
         )
     if not all(map(lt, keys, keys[1:])):
         index = next(i for i in range(1, len(keys)) if keys[i - 1] >= keys[i])

@@ -53,7 +53,7 @@ class Pages:
 class Batch:
     """The live keys of one leaf page."""
 
-    __slots__ = ("_leaf", "_read", "_run", "_run_start", "_rows", "keys")
+    __slots__ = ("_leaf", "_read", "_rows", "_run", "_run_start", "keys")
 
     def __init__(
         self,

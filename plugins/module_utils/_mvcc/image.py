@@ -144,7 +144,7 @@ def read_image(
 
 
 def _check_hash_range(wanted: int, *, current: int, own_compact: int, compact: int) -> None:
-    if not max(own_compact, compact) <= wanted <= current:
+    if not max(own_compact, compact, 0) <= wanted <= current:
         raise SnapshotInvalid(
             f"HashKV at revision {wanted} with compact revision {compact} cannot be had from this "
             f"image: it ends at revision {current} and is compacted up to {own_compact}.",

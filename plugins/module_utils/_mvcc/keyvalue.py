@@ -145,9 +145,7 @@ def parse_key_value(leaf: Leaf, index: int) -> KeyValue:
             value_end = value_start + (varint(size)[0] if size else 0)
             if value_end == end:
                 key = source[key_start:key_end]
-                return KeyValue(
-                    key, leaf, (value_start, value_end), (create, mod, version, None)
-                )
+                return KeyValue(key, leaf, (value_start, value_end), (create, mod, version, None))
             if value_end < end:
                 lease = _LEASE.match(source, value_end, end)
                 if lease is not None:
