@@ -238,6 +238,12 @@ class Cluster:
         text = self._tool(argv, self.environment(endpoints), stdin, timeout)
         return jsonlib.loads(text.splitlines()[-1]) if json else text
 
+    def etcdctl_bare(self, *args: str, endpoints: t.Sequence[str] | None = None) -> str:
+        """Run etcdctl with nothing but the endpoints set: certificates come as flags."""
+        env = {key: value for key, value in os.environ.items() if not key.startswith("ETCD")}
+        env["ETCDCTL_ENDPOINTS"] = ",".join(endpoints or self.endpoints)
+        return self._tool([str(binaries.get(self.version).etcdctl), *args], env, None, 30)
+
     def etcdutl(self, *args: str, json: bool = False, timeout: float = 120) -> t.Any:
         """Run etcdutl (3.4: etcdctl, which knows its `snapshot` commands) of the version."""
         tool = binaries.get(self.version).snapshot_tool
