@@ -85,7 +85,7 @@ def _read_freelist(database: Database, seen: Seen) -> bytearray | None:
     if page.flags != FREELIST:
         raise invalid(page.page_id, f"invalid type {page.type_name}, expected freelist")
     seen.add(page)
-    start, count = page.start + PAGE_HEADER_SIZE, page.count
+    start, count = page.start + PAGE_HEADER_SIZE, page.element_count
     if count == _COUNT_IN_FIRST:
         (count,) = struct.unpack("<Q", database.source[start : start + 8])
         start += 8

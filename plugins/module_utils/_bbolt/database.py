@@ -248,5 +248,5 @@ class Database:
             branch = Branch.read(source, page)
             check_key_order(page_id, branch.keys, low, high)
             bounds = [*branch.keys, high]
-            for index in range(page.count - 1, -1, -1):
+            for index in range(page.element_count - 1, -1, -1):
                 waiting.append((branch.children[index], bounds[index], bounds[index + 1]))

@@ -53,7 +53,7 @@ class Page(t.NamedTuple):
 
     page_id: int
     flags: int
-    count: int
+    element_count: int
     overflow: int
     start: int
     end: int
@@ -121,15 +121,15 @@ class Leaf:
     def read(cls, source: Source, page: Page) -> Leaf:
         """Decode the element table of a leaf (or inline) page."""
         start = page.start + PAGE_HEADER_SIZE
-        data_start = start + _ELEMENT_SIZE * page.count
+        data_start = start + _ELEMENT_SIZE * page.element_count
         if data_start > page.end:
             raise invalid(
                 page.page_id,
-                f"{page.count} elements do not fit into its {page.end - page.start} bytes",
+                f"{page.element_count} elements do not fit into its {page.end - page.start} bytes",
             )
-        table = struct.unpack(f"<{4 * page.count}I", source[start:data_start])
+        table = struct.unpack(f"<{4 * page.element_count}I", source[start:data_start])
         leaf = cls(source, page.page_id, table, start)
-        if page.count:
+        if page.element_count:
             leaf._check_bounds(data_start, page.end)
         leaf.keys = [source[a:b] for a, b in zip(leaf.key_starts, leaf.value_starts)]
         return leaf
@@ -165,18 +165,18 @@ class Branch(t.NamedTuple):
     def read(cls, source: Source, page: Page) -> Branch:
         """Decode the element table of a branch page."""
         start = page.start + PAGE_HEADER_SIZE
-        data_start = start + _ELEMENT_SIZE * page.count
+        data_start = start + _ELEMENT_SIZE * page.element_count
         if data_start > page.end:
             raise invalid(
                 page.page_id,
-                f"{page.count} elements do not fit into its {page.end - page.start} bytes",
+                f"{page.element_count} elements do not fit into its {page.end - page.start} bytes",
             )
-        if not page.count:
+        if not page.element_count:
             raise invalid(page.page_id, "a branch page without elements")
-        table = struct.unpack("<" + "IIQ" * page.count, source[start:data_start])
+        table = struct.unpack("<" + "IIQ" * page.element_count, source[start:data_start])
         keys = []
         previous_end = data_start
-        for index in range(page.count):
+        for index in range(page.element_count):
             key_start = start + _ELEMENT_SIZE * index + table[3 * index]
             key_end = key_start + table[3 * index + 1]
             if key_start < previous_end or key_end > page.end:

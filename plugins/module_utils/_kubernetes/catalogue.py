@@ -68,7 +68,7 @@ class _Place(t.NamedTuple):
     """All objects of one resource in one namespace."""
 
     key: ObjectKey
-    count: int
+    total: int
     encrypted: dict[str, int]
     names: list[bytes]
 
@@ -167,14 +167,14 @@ class Catalogue:
     @property
     def object_count(self) -> int:
         """How many API objects there are."""
-        return sum(place.count for place in self._places())
+        return sum(place.total for place in self._places())
 
     @property
     def counts(self) -> dict[str, int]:
         """Objects per `group/resource`, or `resource` for the core group."""
         totals: Counter[str] = Counter()
         for place in self._places():
-            totals[place.key.group_resource] += place.count
+            totals[place.key.group_resource] += place.total
         return dict(sorted(totals.items()))
 
     @property
@@ -183,7 +183,7 @@ class Catalogue:
         totals: dict[str, Counter[str]] = {}
         for place in self._places():
             each = totals.setdefault(place.key.group_resource, Counter())
-            each[place.key.namespace or ""] += place.count
+            each[place.key.namespace or ""] += place.total
         return {name: dict(sorted(each.items())) for name, each in sorted(totals.items())}
 
     @property
@@ -198,7 +198,7 @@ class Catalogue:
         for place in self._places():
             if place.key.group == "" and place.key.resource == "secrets":
                 totals.update(place.encrypted)
-                clear = place.count - sum(place.encrypted.values())
+                clear = place.total - sum(place.encrypted.values())
                 if clear:
                     totals[IDENTITY] += clear
         return dict(sorted(totals.items()))
