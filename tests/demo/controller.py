@@ -1,0 +1,98 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller of the demo: an inventory, and ansible-playbook as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import typing as t
+from pathlib import Path
+
+import yaml
+
+from demo.children import Failed, run
+from demo.keys import Keys
+from lab.loopback import Cluster
+
+RECAP = re.compile(r"^(\S+) +: (ok=.*)$", re.MULTILINE)
+Entry = dict[str, t.Any]
+
+
+class Controller:
+    """Runs playbooks with the collection as installed in .venv/collections."""
+
+    def __init__(
+        self, root: Path, folder: Path, *, keys: Keys, clusters: t.Sequence[Cluster]
+    ) -> None:
+        self.archive = folder / "archive"
+        self._folder = folder
+        self._clusters = clusters
+        self._bin = Path(sys.executable).parent
+        self._environment = self._ansible_environment(root, folder)
+        self.archive.mkdir(parents=True)
+        spool = folder.parent / "spool"
+        spool.mkdir(mode=0o700)
+        first, *others = clusters
+        inventory = first.inventory(
+            *others,
+            ansible_become=False,
+            etcd_archive=str(self.archive),
+            etcd_recipients=list(keys.recipients),
+            etcd_signing_key=str(keys.signing_key),
+            # .venv has what etcd_runtime would install into a virtual environment of each host
+            etcd_backup_install_runtime=False,
+            etcd_backup_include_wheelhouse=False,
+            etcd_backup_spool_dir=str(spool),
+            etcd_backup_staging_dir=str(spool),
+        )
+        self._inventory = folder / "inventory.yml"
+        self._inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
+        self._variables = {"demo_archive": str(self.archive), "demo_keys": str(keys.signing_key)}
+
+    @staticmethod
+    def _ansible_environment(root: Path, folder: Path) -> dict[str, str]:
+        """Return an environment in which nobody's own Ansible settings count."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "ETCDCTL_"))}
+        configuration = folder / "ansible.cfg"
+        folder.mkdir(parents=True)
+        configuration.write_text(
+            "[defaults]\n"
+            f"home = {folder / 'ansible'}\n"
+            f"remote_tmp = {folder / 'remote'}\n"
+            f"collections_path = {root / '.venv' / 'collections'}\n"
+            "nocows = true\n"
+        )
+        return {**clean, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_NOCOLOR": "1"}
+
+    def _playbook(self, *arguments: str | Path) -> str:
+        return run(
+            [self._bin / "ansible-playbook", *arguments], env=self._environment, cwd=self._folder
+        )
+
+    def backup(self) -> list[str]:
+        """Back up all clusters; return a line for each host."""
+        said = self._playbook("controlplane.etcd.backup", "-i", self._inventory)
+        lines = [f"{host}: {' '.join(counts.split())}" for host, counts in RECAP.findall(said)]
+        if not lines:
+            raise Failed(f"{said}\n\nansible-playbook reached no host.")
+        return lines
+
+    def look(self) -> dict[str, list[Entry]]:
+        """Return each cluster's entries, oldest first, as etcd_archive_info tells them."""
+        found: dict[str, list[Entry]] = {}
+        for cluster in self._clusters:
+            answer = self._folder / f"{cluster.name}.json"
+            variables = {
+                **self._variables,
+                "demo_cluster": cluster.name,
+                "demo_answer": str(answer),
+            }
+            look = Path(__file__).with_name("look.yml")
+            self._playbook(look, "-i", "localhost,", "-e", json.dumps(variables))
+            told = json.loads(answer.read_text())
+            found[cluster.name] = sorted(told["entries"], key=lambda entry: str(entry["id"]))
+        return found
