@@ -19,6 +19,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection
 from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
 
 __all__ = [
+    "ARCHIVE",
     "CONNECTION",
     "LAYOUT",
     "ConnectionOptions",
@@ -82,6 +83,15 @@ LAYOUT: dict[str, dict[str, t.Any]] = {
     "certificates_dir": {"type": "path"},
     "static_pod_path": {"type": "path"},
     "data_dir": {"type": "path"},
+}
+
+# Fragment _archive; who needs a cluster says so with required.
+ARCHIVE: dict[str, dict[str, t.Any]] = {
+    "archive": {"type": "str", "required": True},
+    "etcd_cluster": {"type": "str"},
+    "etcd_instance": {"type": "str"},
+    "signing_key": {"type": "path", "no_log": False},
+    "allowed_signers": {"type": "list", "elements": "str", "default": []},
 }
 
 

@@ -215,7 +215,9 @@ def _members(records: Records) -> tuple[Member, ...]:
 
 def _member(item: _Json, host: _Json) -> Member:
     layout = (host.get("info") or {}).get("layout") or {}
-    names = [field.name for field in dataclasses.fields(MemberLayout)]
+    known: dict[str, t.Any] = {
+        field.name: layout.get(field.name) for field in dataclasses.fields(MemberLayout)
+    }
     return Member(
         id=item["id"],
         name=item.get("name") or "",
@@ -224,9 +226,7 @@ def _member(item: _Json, host: _Json) -> Member:
         is_learner=bool(item.get("is_learner", item.get("learner", False))),
         host=host.get("host"),
         address=host.get("address"),
-        layout=MemberLayout(**{name: layout.get(name) for name in names})
-        if layout.get("kind")
-        else None,
+        layout=MemberLayout(**known) if layout.get("kind") else None,
     )
 
 

@@ -70,6 +70,18 @@ class DirectoryStore:
 
     # Reading
 
+    def must_exist(self) -> None:
+        """Refuse an archive that is not there, which is not the same as an empty one.
+
+        :raises ArchiveError: there is no such directory.
+        """
+        if not os.path.isdir(self.location):
+            raise ArchiveError(
+                f"There is no archive on the controller: {self.location} is not a directory.",
+                hint="Check etcd_archive, and that what should be mounted there is.",
+                path=self.location,
+            )
+
     def prefixes(self, cluster: str | None = None) -> list[names.Prefix]:
         """List the prefixes (of one cluster) that hold entries."""
         found = []
@@ -159,10 +171,14 @@ class DirectoryStore:
         names.entry_time(entry)
         return self.path(prefix, f".{entry}.part")
 
+    def has_part(self, prefix: names.Prefix, entry: str) -> bool:
+        """Tell whether an entry is being built."""
+        return os.path.isdir(self.part_path(prefix, entry))
+
     def part_files(self, prefix: names.Prefix, entry: str) -> list[str]:
         """List the files of an entry being built, but for its owner and what is incoming."""
         root = self.part_path(prefix, entry)
-        if not os.path.isdir(root):
+        if not self.has_part(prefix, entry):
             raise ArchiveError(
                 f"Entry {entry} is not being built: there is no folder {root}.",
                 hint="Start one with state=started; a part is removed a day after its start.",
@@ -206,7 +222,7 @@ class DirectoryStore:
     def drop(self, prefix: names.Prefix, entry: str) -> bool:
         """Remove an entry that is still being built; tell whether there was one."""
         path = self.part_path(prefix, entry)
-        if not os.path.isdir(path):
+        if not self.has_part(prefix, entry):
             return False
         with self._writing(path):
             shutil.rmtree(path, onerror=_unless_gone)
