@@ -192,6 +192,12 @@ class Database:
         """Read one leaf page that a walk has yielded before."""
         return Leaf.read(self.source, self.page(page_id))
 
+    def element_sizes(self, page_id: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return key and value sizes on a leaf page that a walk has yielded before."""
+        start = page_id * self.page_size + PAGE_HEADER_SIZE
+        table = struct.unpack_from(f"<{4 * count}I", self.source, start)
+        return table[2::4], table[3::4]
+
     def bucket(self, name: bytes) -> Bucket | None:
         """Return the top-level bucket `name`."""
         return next((bucket for key, bucket in self.buckets() if key == name), None)

@@ -87,13 +87,13 @@ class Leaf:
     """
 
     __slots__ = (
+        "_keys",
         "count",
         "ends",
         "flags",
         "has_buckets",
         "key_sizes",
         "key_starts",
-        "keys",
         "packed",
         "page_id",
         "source",
@@ -115,7 +115,7 @@ class Leaf:
         self.value_starts = list(map(add, self.key_starts, self.key_sizes))
         self.ends = list(map(add, self.value_starts, self.value_sizes))
         self.packed = self.key_starts[1:] == self.ends[:-1]
-        self.keys: list[bytes] = []
+        self._keys: list[bytes] | None = None
 
     @classmethod
     def read(cls, source: Source, page: Page) -> Leaf:
@@ -131,8 +131,15 @@ class Leaf:
         leaf = cls(source, page.page_id, table, start)
         if page.element_count:
             leaf._check_bounds(data_start, page.end)
-        leaf.keys = [source[a:b] for a, b in zip(leaf.key_starts, leaf.value_starts)]
         return leaf
+
+    @property
+    def keys(self) -> list[bytes]:
+        """All keys, in the order of the page."""
+        if self._keys is None:
+            source = self.source
+            self._keys = [source[a:b] for a, b in zip(self.key_starts, self.value_starts)]
+        return self._keys
 
     def _check_bounds(self, data_start: int, data_end: int) -> None:
         if not self.packed and not all(map(ge, self.key_starts[1:], self.ends)):

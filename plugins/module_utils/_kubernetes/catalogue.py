@@ -88,7 +88,7 @@ class Catalogue:
         self._namespace_directory = self._prefix + b"namespaces"
         self._keep_names = keep_names
         self._counts: Counter[bytes] = Counter()
-        self._encrypted: dict[bytes, Counter[str]] = {}
+        self._encrypted: Counter[tuple[bytes, tuple[str, str]]] = Counter()
         self._names: dict[bytes, list[bytes]] = {}
         self._namespaces: list[bytes] = []
         self._groups: dict[str, str] = {}
@@ -109,10 +109,9 @@ class Catalogue:
         new = {each for each in directories if each not in self._counts}
         self._counts.update(directories)
         for entry in batch.find(ENCRYPTED):
-            if entry.starts(len(ENCRYPTED)) == ENCRYPTED:
-                provider, key_name = encryption_prefix(entry.starts(HEAD_SIZE)) or ("unknown", "")
-                place = self._encrypted.setdefault(_directory(entry.key), Counter())
-                place[f"{provider}/{key_name}"] += 1
+            encrypted = encryption_prefix(entry.starts(HEAD_SIZE))
+            if encrypted is not None:
+                self._encrypted[_directory(entry.key), encrypted] += 1
         for directory in new:
             parsed = parse_place(directory, self._prefix)
             if parsed is not None and parsed.group is None:
@@ -146,13 +145,16 @@ class Catalogue:
                 self._unknown.discard(directory)
 
     def _places(self) -> t.Iterator[_Place]:
+        encrypted: dict[bytes, dict[str, int]] = {}
+        for (directory, (provider, key_name)), count in self._encrypted.items():
+            encrypted.setdefault(directory, {})[f"{provider}/{key_name}"] = count
         for directory, count in self._counts.items():
             key = parse_place(directory, self._prefix)
             if key is not None:
                 yield _Place(
                     self._resolved(key),
                     count,
-                    self._encrypted.get(directory, {}),
+                    encrypted.get(directory, {}),
                     self._names.get(directory, []),
                 )
 

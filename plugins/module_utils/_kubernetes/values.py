@@ -14,7 +14,7 @@ __all__ = ["ENCRYPTED", "HEAD_SIZE", "encryption_prefix", "object_uid", "type_me
 # apiserver pkg/server/options/encryptionconfig/config.go: the prefixes of the providers; after
 # them the key's (KMS: the provider's) name and a colon.
 ENCRYPTED = b"k8s:enc:"
-_ENCRYPTED = re.compile(rb"k8s:enc:(kms:v[0-9]+|[a-z0-9]+:v[0-9]+):([^:]+):")
+_ENCRYPTED = re.compile(rb"k8s:enc:(?:kms:(v[0-9]+)|([a-z0-9]+):v[0-9]+):([^:]+):")
 # kubernetes/apimachinery pkg/runtime/serializer/protobuf: the envelope is runtime.Unknown.
 _PROTOBUF = b"k8s\x00"
 # Long enough for any provider and key name in use, and for a TypeMeta.
@@ -33,10 +33,9 @@ def encryption_prefix(value: bytes) -> tuple[str, str] | None:
     match = _ENCRYPTED.match(value)
     if match is None:
         return "unknown", ""
-    provider, _colon, version = match.group(1).decode().partition(":")
-    if provider == "kms":
-        provider = f"kms-{version}"
-    return provider, match.group(2).decode("utf-8", "backslashreplace")
+    kms, provider, key_name = match.groups()
+    name = f"kms-{kms.decode()}" if kms else provider.decode()
+    return name, key_name.decode("utf-8", "backslashreplace")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import typing as t
 from array import array
+from bisect import bisect_right
+from itertools import accumulate
+from operator import add
 
 from .crc import Crc
 from .keyvalue import KeyValue, WireError, parse_key_value
@@ -53,53 +56,53 @@ class Pages:
 class Batch:
     """The live keys of one leaf page."""
 
-    __slots__ = ("_leaf", "_read", "_rows", "_run", "_run_start", "keys")
+    __slots__ = ("_page_id", "_pages", "_rows", "_run", "_run_start", "_source", "keys")
 
     def __init__(
         self,
         rows: list[bytes | None],
+        source: tuple[Pages, Database, int],
         *,
         run: bytes | None,
         run_start: int,
-        read: t.Callable[[], Leaf],
     ) -> None:
         self.keys: list[bytes] = [key for key in rows if key is not None]
         self._rows = rows
+        self._pages, self._source, self._page_id = source
         self._run = run
         self._run_start = run_start
-        self._read = read
-        self._leaf: Leaf | None = None
-
-    def entry(self, row: int) -> KeyValue:
-        """Return the live key in row `row` of the page."""
-        if self._leaf is None:
-            self._leaf = self._read()
-        try:
-            return parse_key_value(self._leaf, row)
-        except WireError as exc:
-            raise bad_row(
-                self._leaf, self._leaf.keys[row], f"its value is not a KeyValue: {exc}"
-            ) from exc
 
     def entries(self) -> t.Iterator[KeyValue]:
         """Yield all live keys of the page."""
-        return (self.entry(row) for row, key in enumerate(self._rows) if key is not None)
+        leaf = self._pages.read(self._source, self._page_id)
+        for row, key in enumerate(self._rows):
+            if key is not None:
+                yield self._entry(row, leaf.value_starts[row], leaf.ends[row])
 
     def find(self, marker: bytes) -> t.Iterator[KeyValue]:
         """Yield the live keys that may have `marker` in their value: all that do, and few more."""
-        if self._run is None:
+        if self._run is None or self._pages.inline is not None:
             yield from self.entries()
             return
         at = self._run.find(marker)
         if at < 0:
             return
-        if self._leaf is None:
-            self._leaf = self._read()
-        for row, end in enumerate(self._leaf.ends):
-            if at >= 0 and at + self._run_start < end:
-                if self._rows[row] is not None:
-                    yield self.entry(row)
-                at = self._run.find(marker, end - self._run_start)
+        key_sizes, value_sizes = self._source.element_sizes(self._page_id, len(self._rows))
+        ends = list(accumulate(map(add, key_sizes, value_sizes)))
+        while at >= 0:
+            row = bisect_right(ends, at)
+            end = ends[row]
+            if self._rows[row] is not None:
+                last = self._run_start + end
+                yield self._entry(row, last - value_sizes[row], last)
+            at = self._run.find(marker, end)
+
+    def _entry(self, row: int, start: int, end: int) -> KeyValue:
+        try:
+            return parse_key_value(self._source.source, start, end)
+        except WireError as exc:
+            leaf = self._pages.read(self._source, self._page_id)
+            raise bad_row(leaf, leaf.keys[row], f"its value is not a KeyValue: {exc}") from exc
 
 
 class KeyHasher:

@@ -217,5 +217,6 @@ class _Rows:
                 last = main_of(source[after[1] : after[1] + 8]) if after[1] else _UNKNOWN
             hasher.add(run, last, row, count, read)
             if visit_batch is not None:
-                visit_batch(Batch(names[row : row + count], run=run, run_start=start, read=read))
+                where = (pages, database, page_id)
+                visit_batch(Batch(names[row : row + count], where, run=run, run_start=start))
             row += count

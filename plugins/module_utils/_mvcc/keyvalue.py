@@ -9,7 +9,9 @@ import re
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Leaf
+    import mmap
+
+    Source = t.Union[bytes, mmap.mmap]
 
 __all__ = ["KeyValue", "WireError", "fields", "key_of", "parse_key_value", "varint"]
 
@@ -81,28 +83,28 @@ def _signed(value: int) -> int:
 class KeyValue:
     """One live key; everything but the key is read when asked for."""
 
-    __slots__ = ("_leaf", "_numbers", "key", "value_end", "value_start")
+    __slots__ = ("_numbers", "_source", "key", "value_end", "value_start")
 
     def __init__(
         self,
         key: bytes,
-        leaf: Leaf,
+        source: Source,
         span: tuple[int, int],
         numbers: tuple[bytes | None, bytes | None, bytes | None, bytes | None],
     ) -> None:
         self.key = key
-        self._leaf = leaf
+        self._source = source
         self.value_start, self.value_end = span
         self._numbers = numbers
 
     @property
     def value(self) -> bytes:
         """The value's bytes."""
-        return self._leaf.source[self.value_start : self.value_end]
+        return self._source[self.value_start : self.value_end]
 
     def starts(self, size: int) -> bytes:
         """Return the first `size` bytes of the value."""
-        return self._leaf.source[self.value_start : min(self.value_start + size, self.value_end)]
+        return self._source[self.value_start : min(self.value_start + size, self.value_end)]
 
     def _number(self, index: int) -> int:
         raw = self._numbers[index]
@@ -129,12 +131,11 @@ class KeyValue:
         return self._number(3)
 
 
-def parse_key_value(leaf: Leaf, index: int) -> KeyValue:
-    """Read the message in element `index`.
+def parse_key_value(source: Source, start: int, end: int) -> KeyValue:
+    """Read the message in bytes `start` to `end`.
 
     :raises WireError: it is not a KeyValue.
     """
-    source, start, end = leaf.source, leaf.value_starts[index], leaf.ends[index]
     if end - start > 1 and source[start] == _KEY_TAG and source[start + 1] < 0x80:
         key_start = start + 2
         key_end = key_start + source[start + 1]
@@ -145,20 +146,23 @@ def parse_key_value(leaf: Leaf, index: int) -> KeyValue:
             value_end = value_start + (varint(size)[0] if size else 0)
             if value_end == end:
                 key = source[key_start:key_end]
-                return KeyValue(key, leaf, (value_start, value_end), (create, mod, version, None))
+                return KeyValue(key, source, (value_start, value_end), (create, mod, version, None))
             if value_end < end:
                 lease = _LEASE.match(source, value_end, end)
                 if lease is not None:
                     key = source[key_start:key_end]
                     return KeyValue(
-                        key, leaf, (value_start, value_end), (create, mod, version, lease.group(1))
+                        key,
+                        source,
+                        (value_start, value_end),
+                        (create, mod, version, lease.group(1)),
                     )
-    return _parse_any(leaf, start, end)
+    return _parse_any(source, start, end)
 
 
-def _parse_any(leaf: Leaf, start: int, end: int) -> KeyValue:
+def _parse_any(source: Source, start: int, end: int) -> KeyValue:
     """Read a message in any order of fields."""
-    message = leaf.source[start:end]
+    message = source[start:end]
     key = b""
     span = (end, end)
     numbers: list[bytes | None] = [None, None, None, None]
@@ -179,4 +183,4 @@ def _parse_any(leaf: Leaf, start: int, end: int) -> KeyValue:
             place = {2: 0, 3: 1, 4: 2, 6: 3}.get(number)
             if place is not None:
                 numbers[place] = message[body:at]
-    return KeyValue(key, leaf, span, (numbers[0], numbers[1], numbers[2], numbers[3]))
+    return KeyValue(key, source, span, (numbers[0], numbers[1], numbers[2], numbers[3]))
