@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from lab import objects
 from lab.loopback import Cluster
 
