@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = [
     "CA_KEYS",
+    "CORE",
     "ENCRYPTION_CONFIG",
     "KUBEADM_PKI",
     "KUBERNETES_DIR",
@@ -96,6 +97,18 @@ RANCHER_CRED = {
 CA_KEYS = frozenset(
     {"ca.key", "client-ca.key", "etcd/ca.key", "etcd/peer-ca.key", "front-proxy-ca.key"}
 )
+
+# A file may have several of these (one certificate as server and peer); any other name only
+# where it has none.
+CORE = frozenset(
+    {
+        *KUBEADM_PKI.values(),
+        *KUBERNETES_DIR.values(),
+        *MANIFESTS.values(),
+        *RANCHER_TLS.values(),
+        *RANCHER_CRED.values(),
+    }
+) - {"etcd/peer-ca.crt"}
 
 _BY_FLAG = {
     "etcd": {

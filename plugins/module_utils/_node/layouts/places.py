@@ -14,7 +14,7 @@ import os
 import typing as t
 
 from . import names
-from .model import Layout, LayoutKind, StaticPod
+from .model import Layout, LayoutKind
 
 __all__ = ["SYSTEM_FOLDERS", "UNIT_FOLDERS", "Folder", "Place", "Places", "places"]
 
@@ -72,6 +72,8 @@ class Places:
     folders: tuple[Folder, ...]
     expected: tuple[str, ...]
     """Standard names that a control plane of this layout has."""
+    prefix: str = ""
+    """The folder that a loopback host has everything below; empty on a host of its own."""
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -85,7 +87,6 @@ def places(
     kind: LayoutKind,
     *,
     layout: Layout | None,
-    pods: tuple[StaticPod, ...],
     kubernetes_dir: str = _KUBERNETES,
     static_pod_path: str | None = None,
     certificates_dir: str | None = None,
@@ -121,7 +122,8 @@ def places(
         more_files, more_folders = _etcd_unit(prefix)
         files += more_files
         folders += more_folders
-    return Places(kind.value, tuple(files), tuple(folders), _expected(kind, layout, pods))
+    expected = _expected(kind, layout)
+    return Places(kind.value, tuple(files), tuple(folders), expected, prefix)
 
 
 def _kubelet(prefix: str) -> tuple[list[Place], list[Folder]]:
@@ -160,7 +162,9 @@ def _kubelet(prefix: str) -> tuple[list[Place], list[Folder]]:
 
 def _unit(prefix: str, unit: str, owner: str) -> tuple[list[Place], list[Folder]]:
     # A package's own unit comes back with the package; kubeadm's drop-in is what makes it ours.
-    files = [Place(f"{prefix}{folder}/{unit}", "unit", f"{owner}/{unit}") for folder in UNIT_FOLDERS]
+    files = [
+        Place(f"{prefix}{folder}/{unit}", "unit", f"{owner}/{unit}") for folder in UNIT_FOLDERS
+    ]
     folders = [
         Folder(f"{prefix}{folder}/{unit}.d", "unit's drop-ins", group=f"{owner}/{unit}.d")
         for folder in UNIT_FOLDERS
@@ -241,15 +245,14 @@ def _rancher(kind: LayoutKind, server: str) -> Places:
     cred = ("admin.conf", "controller-manager.conf", "scheduler.conf", "passwd")
     return Places(
         own,
-        tuple([*files, *more_files]),
-        tuple([*folders, *more_folders]),
+        (*files, *more_files),
+        (*folders, *more_folders),
         tuple(dict.fromkeys([*expected, *cred, "token", "node-password"])),
+        prefix,
     )
 
 
-def _expected(
-    kind: LayoutKind, layout: Layout | None, pods: tuple[StaticPod, ...]
-) -> tuple[str, ...]:
+def _expected(kind: LayoutKind, layout: Layout | None) -> tuple[str, ...]:
     wanted = [name for name in names.KUBEADM_PKI if not name.startswith("etcd/")]
     wanted += [
         "admin.conf",

@@ -1,0 +1,314 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Take a kit: look what a host has, then seal it in parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    KitError,
+    LayoutError,
+    OptionInvalid,
+    SealError,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
+
+from . import facts
+from .bundle import Bundle, bundle
+from .collect import Collection, collect
+from .tree import HostTree, shown
+
+__all__ = ["Options", "Plan", "Written", "contents", "plan", "recipients", "record", "write"]
+
+PARTS = (sealing.Part.ENCRYPTION.value, sealing.Part.PKI.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to take, and what not."""
+
+    host: str
+    layout: str = "auto"
+    certificates_dir: str | None = None
+    static_pod_path: str | None = None
+    data_dir: str | None = None
+    include_ca_keys: bool = True
+    extra_paths: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    root: str = "/"
+    """Another place of the host's file tree, for recorded trees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a kit would hold."""
+
+    host: str
+    layout: str
+    collection: Collection
+    bundles: tuple[Bundle, ...]
+    encryption: facts.Encryption
+    certificates: tuple[facts.Certificate, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A sealed file of a kit."""
+
+    name: str
+    path: str
+    part: str
+    size_bytes: int
+    sha256: str
+    compression: str
+    encryption: t.Mapping[str, t.Any]
+
+
+def recipients(value: t.Any, *, allow_unsealed: bool) -> dict[str, tuple[str, ...]]:
+    """Return each part's recipients, from a list for both or a dictionary with a list for each.
+
+    :raises SealError: a recipient can't be used, or a part has none while `allow_unsealed` is
+        false.
+    """
+    lists = {part: value or [] for part in PARTS}
+    if isinstance(value, t.Mapping):
+        unknown = set(value) - set(sealing.PARTS)
+        if unknown:
+            raise OptionInvalid(
+                f"Option recipients names {len(unknown)} part(s) that an archive does not have.",
+                hint=f"The parts are {', '.join(sealing.PARTS)}.",
+            )
+        lists = {part: value.get(part) or [] for part in PARTS}
+    found = {part: sealing.parse_recipients(lists[part], where=part) for part in PARTS}
+    empty = [part for part in PARTS if not found[part]]
+    if empty and not allow_unsealed:
+        raise SealError(
+            f"Part {' and '.join(empty)} of the kit has no recipients, and nothing may lie unsealed.",
+            hint="Set recipients (age1…, ssh-ed25519 or ssh-rsa public keys), or allow_unsealed.",
+        )
+    return found
+
+
+def plan(options: Options) -> Plan:
+    """Look at the host, and put the kit together in memory.
+
+    :raises OptionInvalid: the host's name can't be part of a file's name.
+    :raises LayoutError: what lies here is no control plane that we know.
+    :raises KitError: nothing can be taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", options.host):
+        raise OptionInvalid(
+            f"Name {options.host!r} cannot be part of a file's name.",
+            hint="Give name: letters, digits, dot, dash and underscore.",
+        )
+    tree = HostTree(options.root)
+    places, warnings = _places(options, tree)
+    collection = collect(tree, places, extra_paths=options.extra_paths, exclude=options.exclude)
+    warnings += collection.warnings
+    if not options.include_ca_keys:
+        collection = _without(collection, facts.ca_keys(collection.files))
+    encryption = facts.encryption(collection.files)
+    if encryption.kms:
+        warnings.append(
+            f"Secrets are encrypted by KMS plugin(s) {', '.join(encryption.kms)}: their key is not "
+            "in any kit. Without that KMS a restored cluster cannot read them."
+        )
+    bundles = [
+        _bundle(tree, places, collection, part=part, host=options.host)
+        for part in PARTS
+        if any(file.part == part for file in collection.files)
+    ]
+    return Plan(
+        host=options.host,
+        layout=places.layout,
+        collection=collection,
+        bundles=tuple(bundles),
+        encryption=encryption,
+        certificates=facts.certificates(collection.files),
+        warnings=tuple(warnings),
+    )
+
+
+def write(
+    wanted: Plan, dest_dir: str, sealed_to: t.Mapping[str, t.Sequence[str]]
+) -> tuple[Written, ...]:
+    """Seal each part into `dest_dir`; each file is whole, or not there.
+
+    :raises KitError: the folder can't be written.
+    """
+    return tuple(
+        _write(each, wanted.host, dest_dir, sealed_to[each.kit.part]) for each in wanted.bundles
+    )
+
+
+def record(
+    wanted: Plan, written: t.Sequence[Written], sealed_to: t.Mapping[str, t.Sequence[str]]
+) -> dict[str, t.Any]:
+    """Return what the module returns; `written` is empty in check mode."""
+    collection = wanted.collection
+    files: list[dict[str, t.Any]] = [dataclasses.asdict(each) for each in written]
+    if not written:
+        files = [
+            {
+                "name": _name(each.kit.part, wanted.host, sealed_to[each.kit.part]),
+                "part": each.kit.part,
+                "clear_size_bytes": each.size_bytes,
+            }
+            for each in wanted.bundles
+        ]
+    return {
+        "name": wanted.host,
+        "layout": wanted.layout,
+        "kit": {
+            "present": list(collection.present),
+            "missing": list(collection.missing),
+            "excluded": list(collection.excluded),
+        },
+        "files": files,
+        "certificates": [dataclasses.asdict(each) for each in wanted.certificates],
+        "encryption": {
+            "providers": list(wanted.encryption.providers),
+            "key_names": list(wanted.encryption.key_names),
+        },
+        "kms_needed": bool(wanted.encryption.kms),
+        "file_count": len(collection.files),
+    }
+
+
+def contents(wanted: Plan) -> list[dict[str, t.Any]]:
+    """Return what would be taken, file by file, for check mode."""
+    return [
+        {
+            "path": shown(file.path),
+            "names": list(file.names),
+            "part": each.kit.part,
+            "size_bytes": file.size_bytes,
+            "why": [shown(why) for why in file.why],
+        }
+        for each in wanted.bundles
+        for file in each.kit.files
+    ]
+
+
+def _places(options: Options, tree: HostTree) -> tuple[layouts.Places, list[str]]:
+    """Return where to look, and what there is to say about it.
+
+    A control-plane host needs no etcd member of its own, and one with a broken manifest has a PKI
+    all the same.
+    """
+    host = layouts.Tree(options.root)
+    layout: layouts.Layout | None = None
+    warnings: list[str] = []
+    folder = options.static_pod_path or host.path(layouts.DEFAULT_STATIC_POD_PATH)
+    try:
+        layout = layouts.find(
+            options.layout,
+            certificates_dir=options.certificates_dir,
+            static_pod_path=options.static_pod_path,
+            data_dir=options.data_dir,
+            root=options.root,
+        )
+    except LayoutError as exc:
+        if isinstance(exc.__cause__, OSError) or options.layout in ("k3s", "rke2"):
+            raise
+        if exc.__cause__ is None and (exc.path is not None or not _has_api_server(host, folder)):
+            raise
+        if exc.__cause__ is not None:
+            warnings.append(f"{exc.message} What it references could not be followed.")
+    kind = layout.kind if layout else layouts.LayoutKind.KUBEADM
+    kubernetes_dir = (layout and layout.kubernetes_dir) or layouts.kubernetes_dir(host, folder)
+    certificates_dir = (layout and layout.certificates_dir) or options.certificates_dir
+    static_pods = (layout and layout.static_pod_path) or folder
+    places = layouts.places(
+        kind,
+        layout=layout,
+        kubernetes_dir=tree.inside(kubernetes_dir),
+        static_pod_path=tree.inside(static_pods),
+        certificates_dir=tree.inside(certificates_dir) if certificates_dir else None,
+    )
+    return places, warnings
+
+
+def _has_api_server(host: layouts.Tree, folder: str) -> bool:
+    return any(pod.component == "kube-apiserver" for pod in layouts.read_folder(host, folder))
+
+
+def _without(collection: Collection, paths: frozenset[str]) -> Collection:
+    """Leave files out as asked; their names count neither as present nor as missing."""
+    left_out = {name for file in collection.files if file.path in paths for name in file.names}
+    kept = dataclasses.replace(
+        collection, files=tuple(file for file in collection.files if file.path not in paths)
+    )
+    # kubeadm's external CA mode has none to begin with.
+    away = left_out | names.CA_KEYS
+    return dataclasses.replace(
+        kept,
+        missing=tuple(name for name in kept.missing if name not in away),
+        excluded=tuple(sorted({*kept.excluded, *left_out} - set(kept.present))),
+    )
+
+
+def _bundle(
+    tree: HostTree, places: layouts.Places, collection: Collection, *, part: str, host: str
+) -> Bundle:
+    files = [file for file in collection.files if file.part == part]
+    shared = part == sealing.Part.ENCRYPTION.value
+    used = {link for file in files for link in file.links}
+    return bundle(
+        tree,
+        files,
+        [link for link in collection.links if link.path in used or not shared],
+        part=part,
+        layout=places.layout,
+        host=None if shared else host,  # the encryption part is the same on all hosts of a cluster
+        missing=[
+            each for each in collection.missing if (each == names.ENCRYPTION_CONFIG) == shared
+        ],
+        prefix=places.prefix,
+    )
+
+
+def _name(part: str, host: str, sealed_to: t.Sequence[str]) -> str:
+    base = f"pki/{host}.tar" if part == sealing.Part.PKI.value else f"{part}.tar"
+    return sealing.sealed_name(base, sealed_to)
+
+
+def _write(made: Bundle, host: str, dest_dir: str, sealed_to: t.Sequence[str]) -> Written:
+    name = _name(made.kit.part, host, sealed_to)
+    path = os.path.join(dest_dir, name.replace("/", "-"))
+    try:
+        owner = os.stat(dest_dir)
+        if not stat.S_ISDIR(owner.st_mode):
+            raise NotADirectoryError(20, "it is no folder")
+        with _files.part_file(path) as target:
+            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
+                os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
+            sealed = sealing.seal(made.open(), target, sealed_to)
+    except OSError as exc:
+        raise KitError(
+            f"Cannot write {path} on this host: {exc.strerror}.",
+            hint="dest_dir must be a folder with room that this user may write.",
+            path=path,
+        ) from exc
+    return Written(
+        name=name,
+        path=path,
+        part=made.kit.part,
+        size_bytes=sealed.size_bytes,
+        sha256=sealed.sha256,
+        compression="zstd",
+        encryption={
+            "scheme": sealing.SCHEME if sealed_to else "none",
+            "recipients": list(sealed_to),
+        },
+    )
