@@ -94,14 +94,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def get(version: str) -> Binaries:
-    """Return the binaries of `version` (a minor is enough), made first where the cache has none."""
+def get_version(version: str) -> str:
+    """Return the full version for a minor or a full version of the lab's."""
     version = versions.ETCD.get(version, version)
     if version == versions.minor(versions.ETCD_DEBIAN):
         version = versions.ETCD_DEBIAN
     if version not in versions.ETCD_ALL:
         known = ", ".join(versions.ETCD_ALL)
         raise BinariesError(f"etcd {version}: not a version of the lab. It has {known}.")
+    return version
+
+
+def get(version: str) -> Binaries:
+    """Return the binaries of `version` (a minor is enough), made first where the cache has none."""
+    version = get_version(version)
     final = cache_dir() / "bin" / f"etcd-{version}"
     result = Binaries(version, final)
     if result.etcd.exists():
@@ -213,13 +219,21 @@ def _go_bin() -> Path:
     return go
 
 
+def obstacle(version: str) -> str:
+    """Return why this machine can never get `version`, or "" where it should be able to."""
+    version = get_version(version)
+    if version != versions.ETCD_DEBIAN or (cache_dir() / "bin" / f"etcd-{version}").exists():
+        return ""
+    if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        return ""
+    return f"etcd {version} comes out of Debian's packages, and here is no apt-get or dpkg-deb"
+
+
 def _unpack_debian(into: Path) -> None:
     """Take etcd and etcdctl 3.4 out of Debian's packages without installing them."""
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise BinariesError(
-            f"etcd {versions.ETCD_DEBIAN} comes from Debian's packages: "
-            "apt-get or dpkg-deb is not on this machine's PATH."
-        )
+    reason = obstacle(versions.ETCD_DEBIAN)
+    if reason:
+        raise BinariesError(f"{reason}.")
     with tempfile.TemporaryDirectory(prefix="etcd-debian-") as name:
         work = Path(name)
         download = ["apt-get", "download", "etcd-server", "etcd-client"]

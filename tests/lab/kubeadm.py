@@ -11,10 +11,10 @@ is written below `root` and its files speak of paths below `seen`: "" on a host 
 from __future__ import annotations
 
 import base64
-import typing as t
 
 import yaml
 
+from lab import objects
 from lab.pki import CLIENT, SERVER, ClusterPki, authority, issue, write
 from lab.static_pods import (
     EtcdSettings,
@@ -24,12 +24,6 @@ from lab.static_pods import (
     etcd_manifest,
     scheduler_manifest,
 )
-
-ENCRYPTION_KEYS = {
-    "aescbc": ("key1", b"PLANTED-SECRET-aescbc-key1-32byt"),
-    "secretbox": ("key2", b"PLANTED-SECRET-secretbox-key2-32"),
-}
-"""The keys that the recorded Kubernetes objects (tests/lab/objects) were encrypted with."""
 
 
 def _encoded(data: bytes) -> str:
@@ -59,21 +53,6 @@ def _embedded(pki: ClusterPki, *, server: str, user: str, organization: str | No
         "client-key-data": _encoded(pair.key_pem),
     }
     return _kubeconfig(pki, server=server, user=user, credentials=credentials)
-
-
-def encryption_config() -> str:
-    """Return the EncryptionConfiguration that reads the recorded Secrets."""
-    providers: list[dict[str, t.Any]] = [
-        {kind: {"keys": [{"name": name, "secret": _encoded(key)}]}}
-        for kind, (name, key) in ENCRYPTION_KEYS.items()
-    ]
-    return yaml.safe_dump(
-        {
-            "apiVersion": "apiserver.config.k8s.io/v1",
-            "kind": "EncryptionConfiguration",
-            "resources": [{"resources": ["secrets"], "providers": [*providers, {"identity": {}}]}],
-        }
-    )
 
 
 ADMISSION = """\
@@ -132,7 +111,7 @@ def write_tree(
     for file, (user, organization) in users.items():
         text = _embedded(pki, server=server, user=user, organization=organization)
         write(etc / f"{file}.conf", text)
-    write(etc / "enc" / "encryption-config.yaml", encryption_config())
+    write(etc / "enc" / "encryption-config.yaml", objects.encryption_configuration())
     write(etc / "admission" / "admission.yaml", ADMISSION)
     write(etc / "admission" / "eventconfig.yaml", EVENT_RATE_LIMIT)
     write(etc / "audit" / "policy.yaml", AUDIT_POLICY)

@@ -9,17 +9,15 @@ import base64
 import re
 from pathlib import Path
 
-from lab.kubeadm import ENCRYPTION_KEYS
+from lab import objects
 
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.+?)\n-----END", re.DOTALL)
 KUBECONFIG_KEY = re.compile(r"client-key-data: *(\S+)")
 
 
 def secrets_of(root: Path) -> set[str]:
-    """Return the first line of each private key below `root`, and the encryption keys."""
-    found = {"PLANTED-SECRET"}
-    for _, key in ENCRYPTION_KEYS.values():
-        found |= {key.decode(), base64.b64encode(key).decode()}
+    """Return the first line of each private key below `root`, and what the objects hide."""
+    found = set(objects.planted_forms())
     for path in root.rglob("*"):
         if path.is_symlink() or path.suffix not in (".key", ".conf", ".pem"):
             continue

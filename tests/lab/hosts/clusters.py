@@ -10,7 +10,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from lab import binaries, kubeadm, kubespray, static_pods
+from lab import binaries, kubeadm, kubespray, objects, static_pods
 from lab.hosts.host import Host
 from lab.hosts.machine import LabError, run
 from lab.hosts.plan import ClusterPlan, Layout
@@ -80,7 +80,7 @@ class EtcdCluster:
         return [f"https://{host.address}:2379" for host in self.hosts]
 
     def lay(self) -> None:
-        """Write every host's tree, push it, and start etcd everywhere."""
+        """Write every host's tree, push it, start etcd everywhere, fill it with objects."""
         pki = ClusterPki()
         nodes = [
             static_pods.Node(
@@ -110,6 +110,7 @@ class EtcdCluster:
             host.exec(["systemctl", "daemon-reload"])
         self.start()
         self.wait_healthy()
+        objects.fill(self.target(), copies=2, name=self.name)
 
     def start(self) -> None:
         for host in self.hosts:
@@ -154,6 +155,16 @@ class EtcdCluster:
             names = ("ca.pem", f"admin-{first}.pem", f"admin-{first}-key.pem")
         keys = ("ETCDCTL_CACERT", "ETCDCTL_CERT", "ETCDCTL_KEY")
         return {key: str(folder / name) for key, name in zip(keys, names)}
+
+    def target(self) -> objects.Target:
+        """Return where and how objects.fill writes."""
+        files = {key: Path(value) for key, value in self._environment().items()}
+        return objects.Target(
+            endpoint=f"{self.hosts[0].address}:2379",
+            cacert=files["ETCDCTL_CACERT"],
+            cert=files["ETCDCTL_CERT"],
+            key=files["ETCDCTL_KEY"],
+        )
 
     def _etcdctl(self, *args: str, check: bool = True, stdin: bytes | None = None) -> t.Any:
         variables = [f"{key}={value}" for key, value in self._environment().items()]

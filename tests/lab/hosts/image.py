@@ -124,8 +124,8 @@ def _build(tarball: Path) -> None:
 
 
 def _set_up(root: Path) -> None:
-    for path, text in FILES.items():
-        target = root / path
+    for name, text in FILES.items():
+        target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     (root / "etc/sudoers.d/ops").chmod(0o440)
