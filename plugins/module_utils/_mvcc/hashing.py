@@ -18,7 +18,9 @@ from .rows import bad_row, main_of, rows_up_to, tombstones
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database, Leaf
 
-__all__ = ["Batch", "KeyHasher", "Pages"]
+    from .keyvalue import Source
+
+__all__ = ["Batch", "KeyHasher", "Page", "Pages"]
 
 # A larger run of bytes is read in pieces.
 _MAX_RUN = 1 << 20
@@ -48,60 +50,85 @@ class Pages:
     def __iter__(self) -> t.Iterator[tuple[int, int, int, int]]:
         return zip(self._ids, self._starts, self._ends, self._counts)
 
-    def read(self, database: Database, page_id: int) -> Leaf:
-        """Decode one of the pages again."""
-        return self.inline if self.inline is not None else database.leaf(page_id)
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+class Page:
+    """One of the pages: `run` holds its keys and values, None where they don't lie in one run."""
+
+    __slots__ = ("_database", "_inline", "count", "page_id", "run", "start")
+
+    def __init__(
+        self, database: Database, inline: Leaf | None, place: tuple[int, int, int, int]
+    ) -> None:
+        self.page_id, self.start, end, self.count = place
+        self.run = database.source[self.start : end] if self.start else None
+        self._database = database
+        self._inline = inline
+
+    @property
+    def source(self) -> Source:
+        """What the page is read from."""
+        return self._database.source
+
+    def read(self) -> Leaf:
+        """Decode the page again."""
+        return self._inline if self._inline is not None else self._database.leaf(self.page_id)
+
+    def value_sizes(self) -> tuple[int, ...]:
+        """Return the sizes of the values."""
+        if self._inline is not None:
+            return self._inline.value_sizes
+        return self._database.element_sizes(self.page_id, self.count)[1]
+
+    def ends(self) -> list[int]:
+        """Return where each row ends inside the run."""
+        if self._inline is not None:
+            return [end - self.start for end in self._inline.ends]
+        sizes = self._database.element_sizes(self.page_id, self.count)
+        return list(accumulate(map(add, *sizes)))
 
 
 class Batch:
     """The live keys of one leaf page."""
 
-    __slots__ = ("_page_id", "_pages", "_rows", "_run", "_run_start", "_source", "keys")
+    __slots__ = ("_page", "_rows", "keys")
 
-    def __init__(
-        self,
-        rows: list[bytes | None],
-        source: tuple[Pages, Database, int],
-        *,
-        run: bytes | None,
-        run_start: int,
-    ) -> None:
+    def __init__(self, page: Page, rows: list[bytes | None]) -> None:
         self.keys: list[bytes] = [key for key in rows if key is not None]
+        self._page = page
         self._rows = rows
-        self._pages, self._source, self._page_id = source
-        self._run = run
-        self._run_start = run_start
 
     def entries(self) -> t.Iterator[KeyValue]:
         """Yield all live keys of the page."""
-        leaf = self._pages.read(self._source, self._page_id)
+        leaf = self._page.read()
         for row, key in enumerate(self._rows):
             if key is not None:
                 yield self._entry(row, leaf.value_starts[row], leaf.ends[row])
 
     def find(self, marker: bytes) -> t.Iterator[KeyValue]:
         """Yield the live keys that may have `marker` in their value: all that do, and few more."""
-        if self._run is None or self._pages.inline is not None:
+        page = self._page
+        if page.run is None:
             yield from self.entries()
             return
-        at = self._run.find(marker)
+        at = page.run.find(marker)
         if at < 0:
             return
-        key_sizes, value_sizes = self._source.element_sizes(self._page_id, len(self._rows))
-        ends = list(accumulate(map(add, key_sizes, value_sizes)))
+        ends, value_sizes = page.ends(), page.value_sizes()
         while at >= 0:
             row = bisect_right(ends, at)
-            end = ends[row]
             if self._rows[row] is not None:
-                last = self._run_start + end
+                last = page.start + ends[row]
                 yield self._entry(row, last - value_sizes[row], last)
-            at = self._run.find(marker, end)
+            at = page.run.find(marker, ends[row])
 
     def _entry(self, row: int, start: int, end: int) -> KeyValue:
         try:
-            return parse_key_value(self._source.source, start, end)
+            return parse_key_value(self._page.source, start, end)
         except WireError as exc:
-            leaf = self._pages.read(self._source, self._page_id)
+            leaf = self._page.read()
             raise bad_row(leaf, leaf.keys[row], f"its value is not a KeyValue: {exc}") from exc
 
 
@@ -120,10 +147,9 @@ class KeyHasher:
         self._any_kept = 1 in kept
         self._skip_tombstones = skip_compacted_tombstones
 
-    def add(
-        self, run: bytes | None, last: int, row: int, count: int, read: t.Callable[[], Leaf]
-    ) -> None:
-        """Add a page: `count` rows from number `row`, none of a main revision above `last`."""
+    def add(self, page: Page, row: int, *, last: int) -> None:
+        """Add a page whose first row is number `row`; none has a main revision above `last`."""
+        run = page.run
         if run is not None:
             first = main_of(run)
             if first > self._revision:
@@ -133,13 +159,27 @@ class KeyHasher:
                     self.crc.update_bytes(run)
                     return
                 if last <= self._compact and self._any_kept:
-                    kept = self._kept.count(1, row, row + count)
-                    # A kept row is never a tombstone, so hash.go's rule about those is moot.
-                    if kept == count:
-                        self.crc.update_bytes(run)
-                    if kept in (0, count):
-                        return
-        self._add_rows(read(), row)
+                    self._add_kept(page, run, row)
+                    return
+        self._add_rows(page.read(), row)
+
+    def _add_kept(self, page: Page, run: bytes, row: int) -> None:
+        """Add the kept ones of rows that are all compacted.
+
+        A kept row is never a tombstone, so hash.go's rule about those is moot here.
+        """
+        stop = row + page.count
+        kept = self._kept.count(1, row, stop)
+        if kept == page.count:
+            self.crc.update_bytes(run)
+        elif kept:
+            ends = [0, *page.ends()]
+            start = self._kept.find(1, row, stop)
+            while start >= 0:
+                end = self._kept.find(0, start, stop)
+                end = stop if end < 0 else end
+                self.crc.update_bytes(run[ends[start - row] : ends[end - row]])
+                start = self._kept.find(1, end, stop)
 
     def _add_rows(self, leaf: Leaf, row: int) -> None:
         keys = leaf.keys

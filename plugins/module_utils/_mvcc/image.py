@@ -14,7 +14,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import S
 
 from .crc import Crc
 from .facts import Alarm, Member, read_facts
-from .hashing import Batch, KeyHasher, Pages
+from .hashing import Batch, KeyHasher, Page, Pages
 from .rows import Live, check_revisions, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
@@ -203,20 +203,18 @@ class _Rows:
         # A page's last revision is not above the next one's first.
         following = iter(pages)
         next(following, None)
-        for page_id, start, end, count in pages:
+        for place in pages:
+            page = Page(database, pages.inline, place)
             after = next(following, None)
-            run = source[start:end] if start else None
-            read = partial(pages.read, database, page_id)
-            if run is None:
-                status.update_leaf(read())
+            if page.run is None:
+                status.update_leaf(page.read())
             else:
-                status.update_bytes(run)
+                status.update_bytes(page.run)
             if after is None:
                 last = self.revision
             else:
                 last = main_of(source[after[1] : after[1] + 8]) if after[1] else _UNKNOWN
-            hasher.add(run, last, row, count, read)
+            hasher.add(page, row, last=last)
             if visit_batch is not None:
-                where = (pages, database, page_id)
-                visit_batch(Batch(names[row : row + count], where, run=run, run_start=start))
-            row += count
+                visit_batch(Batch(page, names[row : row + page.count]))
+            row += page.count
