@@ -203,7 +203,7 @@ def duration(params: t.Mapping[str, t.Any], name: str) -> float:
     try:
         return _time.parse_duration(params[name])
     except ValueError as exc:
-        raise OptionInvalid(f"Option {name}: {exc}.") from exc
+        raise OptionInvalid(f"Option {name}: {exc}.", hint="Correct the option.") from exc
 
 
 def hex_number(params: t.Mapping[str, t.Any], name: str) -> int | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import subprocess
 __all__ = ["EtcdProcess", "Tool", "find_etcd", "find_tools"]
 
 _PROGRAMS = ("etcd", "k3s", "k3s-server")  # k3s runs etcd inside its own process
+_GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TOOLS = ("etcd", "etcdctl", "etcdutl")
 _VERSION = re.compile(r"^(?:etcd|etcdctl|etcdutl) version:?\s*v?(\d+\.\d+\.\d+\S*)", re.I | re.M)
 _VERSION_SECONDS = 10
@@ -47,6 +49,8 @@ class Tool:
     name: str
     path: str
     version: str | None
+    platform: str
+    """What it runs on, in Go's words: linux-amd64, linux-arm64."""
 
 
 def find_etcd(data_dir: str) -> EtcdProcess | None:
@@ -71,7 +75,7 @@ def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
     for name in _TOOLS:
         path = _beside(process, name) or _on_path(name)
         if path:
-            found.append(Tool(name, path, _version(name, path)))
+            found.append(Tool(name, path, _version(name, path), _platform()))
     return tuple(found)
 
 
@@ -80,6 +84,11 @@ def _beside(process: EtcdProcess | None, name: str) -> str | None:
         return None
     path = process.reach(os.path.join(os.path.dirname(process.program), name))
     return path if os.path.isfile(path) else None
+
+
+def _platform() -> str:
+    machine = platform.machine()
+    return f"linux-{_GO_MACHINES.get(machine, machine)}"
 
 
 def _on_path(name: str) -> str | None:

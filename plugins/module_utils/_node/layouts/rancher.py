@@ -36,9 +36,9 @@ def find_rancher(tree: Tree, kind: LayoutKind, *, data_dir: str | None) -> Layou
     """
     server = server_dir(tree, kind, data_dir)
     data = data_dir or os.path.join(server, _DATA_BELOW_SERVER)
-    if not os.path.isdir(data):
-        return None
     config = os.path.join(data, "config")
+    if not os.path.isfile(config):
+        return None
     given = flags.from_config(files.read_yaml(config))
     tls = os.path.join(server, "tls")
     base = os.path.dirname(server)
