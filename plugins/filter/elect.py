@@ -49,7 +49,7 @@ options:
     description: Name of the variable in which each host's M(controlplane.etcd.etcd_info) result is registered.
     type: str
     required: true
-  instance:
+  etcd_instance:
     description: Which etcd of the cluster is meant, C(etcd_instance) of its hosts.
     type: str
     default: main
@@ -245,7 +245,7 @@ def elect_filter(
     cluster: str,
     *,
     register: str,
-    instance: str = "main",
+    etcd_instance: str = "main",
     hosts: t.Sequence[str] | None = None,
     play_hosts: t.Sequence[str] | None = None,
     hash_kv: t.Sequence[t.Mapping[str, t.Any]] | None = None,
@@ -269,7 +269,7 @@ def elect_filter(
         for host in (hostvars if hosts is None else hosts)
         if host in hostvars
         and _get(hostvars[host], "etcd_cluster") == cluster
-        and (_get(hostvars[host], "etcd_instance") or "main") == instance
+        and (_get(hostvars[host], "etcd_instance") or "main") == etcd_instance
     ]
     first = elect(cluster, views)
     if hash_kv is None:

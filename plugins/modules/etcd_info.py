@@ -459,6 +459,11 @@ tools:
       returned: success
       type: str
       sample: 3.6.16
+    platform:
+      description: What it runs on, in Go's words.
+      returned: success
+      type: str
+      sample: linux-amd64
 host:
   description: The host itself.
   returned: success
