@@ -204,6 +204,7 @@ class DirectoryStore:
             for folder, _, files in os.walk(part, topdown=False):
                 for name in files:
                     _sync(os.path.join(folder, name))
+                os.chmod(folder, 0o700)
                 _files.fsync_directory(folder)
             self.step("synced")
             _files.atomic_write(os.path.join(part, SIGNATURE), signature)
