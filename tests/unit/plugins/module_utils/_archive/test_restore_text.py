@@ -1,0 +1,106 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RESTORE.txt, run as it stands: the open part with age, zstd, etcdutl, sha256sum and tar alone.
+
+The restore part is run against real etcds in tests/integration/test_archive.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
+    manifest,
+    restore_text,
+)
+
+GOLDEN = Path(__file__).parent / "fixtures" / "manifest-v1.json"
+
+
+@pytest.fixture
+def golden() -> manifest.Manifest:
+    """The golden manifest."""
+    return manifest.from_json(GOLDEN.read_bytes(), "golden")
+
+
+@pytest.mark.parametrize(
+    ("version", "bump", "tool"),
+    [
+        ("3.4.23", False, "etcdctl"),
+        ("3.4.27", True, "etcdctl"),
+        ("3.5.9", False, "etcdutl"),
+        ("3.5.10", True, "etcdutl"),
+        ("3.6.0", True, "etcdutl"),
+        ("3.7.3", True, "etcdutl"),
+        ("3.6.16-k3s1", True, "etcdutl"),
+    ],
+)
+def test_restore_text_fits_the_version(
+    golden: manifest.Manifest, version: str, bump: bool, tool: str
+) -> None:
+    found = dataclasses.replace(golden, etcd=manifest.EtcdVersions(version), tools=())
+    text = restore_text.restore_text(found, signer="ssh-ed25519 AAAA")
+    assert ("--bump-revision 1000000000 --mark-compacted" in text) == bump
+    assert f"$ TOOL=${{TOOL:-{tool}}}" in text
+    assert ("restart every controller" in text) != bump
+
+
+def test_restore_text_hostile_names_stay_words(golden: manifest.Manifest) -> None:
+    evil = "x\n$ touch /tmp/owned; '$(reboot)' `reboot`"
+    member = dataclasses.replace(golden.cluster.members[0], name=evil, host=evil)
+    cluster = dataclasses.replace(golden.cluster, members=(member,))
+    text = restore_text.restore_text(
+        dataclasses.replace(golden, cluster=cluster), signer=f"ssh-ed25519 {evil}"
+    )
+    for line in text.splitlines():
+        assert not line.startswith("$ touch")
+        if line.startswith("$ NAME_1="):
+            value = re.sub(r"^\$ NAME_1=\$\{NAME_1:-(.*)\}$", r"\1", line)
+            assert shlex.split(value) == [evil.replace("\n", "?")]
+
+
+def test_restore_text_learners_are_no_voters(golden: manifest.Manifest) -> None:
+    first, *rest = golden.cluster.members
+    members = (dataclasses.replace(first, is_learner=True), *rest)
+    cluster = dataclasses.replace(golden.cluster, members=members)
+    text = restore_text.restore_text(dataclasses.replace(golden, cluster=cluster), signer="")
+    assert "NAME_1=${NAME_1:-cp2}" in text
+    assert "NAME_3" not in text
+    assert "cp1 (8e9e05c52164694d, a learner)" in text
+
+
+def test_restore_text_unsealed_needs_no_identity(golden: manifest.Manifest) -> None:
+    files = tuple(
+        dataclasses.replace(
+            file,
+            name=file.name.replace(".age", ""),
+            encryption=manifest.Encryption("none", ()),
+        )
+        for file in golden.files
+    )
+    text = restore_text.restore_text(dataclasses.replace(golden, files=files), signer="")
+    assert "IDENTITY" not in text
+    assert "age -d" not in text
+    assert 'zstd -d -c data.db.zst > "$OUT/snapshot.db"' in text
+    assert "NO: whoever reads this folder has it" in text
+
+
+def test_restore_text_separate_wal_alarms_and_missing_hosts(golden: manifest.Manifest) -> None:
+    layout = manifest.MemberLayout("systemd", "/var/lib/etcd", "/var/lib/etcd-wal")
+    members = tuple(dataclasses.replace(one, layout=layout) for one in golden.cluster.members)
+    found = dataclasses.replace(
+        golden,
+        cluster=dataclasses.replace(golden.cluster, members=members, missing_hosts=("cp3",)),
+        etcd=dataclasses.replace(golden.etcd, alarms=("NOSPACE on 1",)),
+    )
+    text = restore_text.restore_text(found, signer="")
+    assert "WAL_DIR_3=${WAL_DIR_3:-/var/lib/etcd-wal}" in text
+    assert "alarm disarm" in text
+    assert "MISSING        host cp3" in text
+    assert "systemctl stop etcd" in text
