@@ -114,17 +114,15 @@ def reasons(path: Path, digest: str) -> list[str]:
     if environment is None:
         return ["there is no environment yet"]
     made = marker(environment)
+    python = {"executable": executable(), "version": platform.python_version()}
     found = []
     if not made:
         found.append(f"{environment / MARKER} cannot be read")
-    elif made["lock_sha256"] != digest:
-        found.append(f"the lock changed ({made['lock_sha256'][:12]} to {digest[:12]})")
-    elif made["python"] != {"executable": executable(), "version": platform.python_version()}:
-        found.append(
-            f"the host's Python changed ({made['python']['version']} to "
-            f"{platform.python_version()}, {executable()})"
-        )
-    elif made["distributions"] != distributions(environment):
+    elif made.get("lock_sha256") != digest:
+        found.append(f"the lock changed ({str(made.get('lock_sha256'))[:12]} to {digest[:12]})")
+    elif made.get("python") != python:
+        found.append(f"the host's Python changed ({made.get('python')} to {python})")
+    elif made.get("distributions") != distributions(environment):
         found.append("what is installed in it is not what was put there")
     elif not os.access(environment / "bin" / "python", os.X_OK):
         found.append(f"{environment}/bin/python does not run")
