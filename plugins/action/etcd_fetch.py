@@ -58,13 +58,16 @@ class ActionModule(ActionBase):
         staged: dict[str, t.Any] = {}
         self._make_tmp_path()
         try:
+            asked = _time.now().timestamp()
             staged = self._on_host(
                 {"src": wish.src, "stage_dir": self._connection._shell.tmpdir}, wish, task_vars
             )
+            skew = round(staged["clock"] - (asked + _time.now().timestamp()) / 2)
             figures = {"size_bytes": staged["size_bytes"], "sha256": staged["sha256"]}
             _transfer.check_offer(wish, **figures)
+            answer = {"changed": True, "dest": wish.dest, "clock_skew_seconds": skew, **figures}
             if self._task.check_mode:
-                return {"changed": True, "dest": wish.dest, "seconds": 0.0, **figures}
+                return {"seconds": 0.0, **answer}
             started = _time.monotonic()
             with _transfer.Progress(wish, staged["size_bytes"], Display().display):
                 _transfer.receive(
@@ -73,7 +76,7 @@ class ActionModule(ActionBase):
                     **figures,
                 )
             seconds = round(_time.monotonic() - started, 3)
-            return {"changed": True, "dest": wish.dest, "seconds": seconds, **figures}
+            return {"seconds": seconds, **answer}
         finally:
             if staged.get("staged"):
                 self._on_host({"src": staged["path"], "remove": True}, wish, task_vars)

@@ -89,6 +89,11 @@ seconds:
   type: float
   returned: success
   sample: 1.7
+clock_skew_seconds:
+  description: How far the host's clock is ahead of the controller's, as far as one question can tell.
+  type: int
+  returned: success, if the host was asked
+  sample: 0
 error:
   description: What failed, with a stable C(kind) to branch on.
   type: dict
@@ -96,6 +101,7 @@ error:
   sample: {"kind": "transfer"}
 """
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._fetch import (
     read_slice,
     remove_staged,
@@ -129,6 +135,7 @@ def host_half(call: Call) -> Outcome:
             "staged": staged.is_copy,
             "size_bytes": staged.size_bytes,
             "sha256": staged.sha256,
+            "clock": _time.now().timestamp(),
         }
     )
 

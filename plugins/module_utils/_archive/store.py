@@ -29,6 +29,7 @@ __all__ = ["MANIFEST", "SIGNATURE", "DirectoryStore", "Store", "open_store"]
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 INCOMING = ".incoming"
+KITS = "pki"
 _OWNER = ".owner.json"
 # A manifest is some tens of KiB; nothing small in an archive is ever this large.
 _SMALL_BYTES = 16 << 20
@@ -161,7 +162,8 @@ class DirectoryStore:
             self._make(self.path(prefix))
             os.mkdir(path, 0o700)
             _files.atomic_write(os.path.join(path, _OWNER), builder.to_json())
-            os.mkdir(os.path.join(path, INCOMING), 0o700)
+            for folder in (INCOMING, KITS):
+                os.mkdir(os.path.join(path, folder), 0o700)
             _files.fsync_directory(path)
             _files.fsync_directory(self.path(prefix))
         return path
