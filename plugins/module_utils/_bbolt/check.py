@@ -19,6 +19,8 @@ __all__ = ["Proof", "check"]
 
 # page.go: a freelist of 65535 pages and more keeps its length in its first element.
 _COUNT_IN_FIRST = 0xFFFF
+# etcd has eleven; a bound on what a hostile file can make this process remember.
+_MAX_BUCKETS = 1000
 
 
 def check(database: Database) -> None:
@@ -45,23 +47,36 @@ class Proof:
         self._seen.pages[0:2] = b"\x01\x01"
         self._freed = _read_freelist(database, self._seen)
         self._waiting: list[Bucket] = [database.root]
+        self._bucket_count = 0
 
     def buckets(self) -> list[tuple[bytes, Bucket]]:
         """Walk the root bucket and return the top-level buckets in order."""
         found: list[tuple[bytes, Bucket]] = []
         for leaf in self._database.root.leaves(self._seen):
             if leaf.has_buckets:
-                found.extend(self._database.nested(leaf))
+                self._extend(found, leaf)
         self._waiting = [bucket for _name, bucket in found]
         return found
 
     def leaves(self, bucket: Bucket) -> t.Iterator[Leaf]:
         """Yield the leaves of a bucket that `buckets` returned, to be read to the end."""
         self._waiting.remove(bucket)
+        nested: list[tuple[bytes, Bucket]] = []
         for leaf in bucket.leaves(self._seen):
             if leaf.has_buckets:
-                self._waiting.extend(nested for _name, nested in self._database.nested(leaf))
+                self._extend(nested, leaf)
             yield leaf
+        self._waiting.extend(each for _name, each in nested)
+
+    def _extend(self, found: list[tuple[bytes, Bucket]], leaf: Leaf) -> None:
+        """Add the buckets on `leaf`, within reason."""
+        for pair in self._database.nested(leaf):
+            self._bucket_count += 1
+            if self._bucket_count > _MAX_BUCKETS:
+                raise invalid(
+                    leaf.page_id, f"there are more than {_MAX_BUCKETS} buckets up to this page"
+                )
+            found.append(pair)
 
     def finish(self) -> None:
         """Prove what was not walked yet, and account for every page."""

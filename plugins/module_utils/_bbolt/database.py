@@ -254,5 +254,12 @@ class Database:
             branch = Branch.read(source, page)
             check_key_order(page_id, branch.keys, low, high)
             bounds = [*branch.keys, high]
+            if len(waiting) + page.element_count > self.page_count:
+                # Each of them would have to be a page of its own.
+                raise invalid(
+                    page_id,
+                    f"its {page.element_count} children and {len(waiting)} pages before them are "
+                    f"more than the {self.page_count} pages that there are",
+                )
             for index in range(page.element_count - 1, -1, -1):
                 waiting.append((branch.children[index], bounds[index], bounds[index + 1]))

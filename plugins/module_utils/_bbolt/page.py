@@ -39,6 +39,8 @@ _TYPE_NAMES = {BRANCH: "branch", LEAF: "leaf", META: "meta", FREELIST: "freelist
 PAGE_HEADER_SIZE = 16
 _ELEMENT_SIZE = 16
 _BUCKET_LEAF_FLAG = 0x01
+# bbolt's bucket.go.
+_MAX_KEY_SIZE = 32768
 _HEADER = struct.Struct("<QHHI")
 _HINT = "The file is damaged: take or fetch it again, or use another one."
 
@@ -155,6 +157,11 @@ class Leaf:
                 f"its elements take bytes {self.key_starts[0]} to {self.ends[-1]}; its data area "
                 f"is {data_start} to {data_end}",
             )
+        if max(self.key_sizes) > _MAX_KEY_SIZE:
+            raise invalid(
+                self.page_id,
+                f"a key has {max(self.key_sizes)} bytes; bbolt's longest has {_MAX_KEY_SIZE}",
+            )
         if self.has_buckets and max(self.flags) > _BUCKET_LEAF_FLAG:
             raise invalid(
                 self.page_id, f"an element has flags {max(self.flags):#x}; bbolt knows 0x0 and 0x1"
@@ -186,6 +193,12 @@ class Branch(t.NamedTuple):
         for index in range(page.element_count):
             key_start = start + _ELEMENT_SIZE * index + table[3 * index]
             key_end = key_start + table[3 * index + 1]
+            if key_end - key_start > _MAX_KEY_SIZE:
+                raise invalid(
+                    page.page_id,
+                    f"the key of element {index} has {key_end - key_start} bytes; bbolt's longest "
+                    f"has {_MAX_KEY_SIZE}",
+                )
             if key_start < previous_end or key_end > page.end:
                 raise invalid(
                     page.page_id,

@@ -20,6 +20,7 @@ _PROTOBUF = b"k8s\x00"
 # Long enough for any provider and key name in use, and for a TypeMeta.
 HEAD_SIZE = 512
 _MAX_JSON = 4 << 20
+_MAX_FIELDS = 1000
 
 
 def encryption_prefix(value: bytes) -> tuple[str, str] | None:
@@ -51,7 +52,9 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _message(data: bytes, wanted: int) -> bytes | None:
     """Return field `wanted` of a protobuf message; None if it isn't there or `data` is none."""
     at = 0
-    while at < len(data):
+    for _ in range(_MAX_FIELDS):
+        if at >= len(data):
+            break
         tag, at = _varint(data, at)
         wire_type = tag & 7
         if wire_type == 0:

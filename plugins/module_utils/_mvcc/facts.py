@@ -22,8 +22,8 @@ if t.TYPE_CHECKING:
 __all__ = ["SMALL_BUCKETS", "Alarm", "Facts", "Member", "read_facts"]
 
 SMALL_BUCKETS = (b"alarm", b"auth", b"cluster", b"members", b"meta")
-# The largest value etcd itself puts there is a member's JSON; a hostile one must not fill memory.
-_MAX_VALUE = 1 << 20
+# etcd keeps a few kilobytes there; a hostile file must not fill memory.
+_MAX_SIZE = 16 << 20
 _ALARM_NAMES = {0: "NONE", 1: "NOSPACE", 2: "CORRUPT"}
 
 
@@ -72,10 +72,12 @@ def _entries(bucket: Bucket | None, name: str) -> dict[bytes, bytes]:
     if bucket is None:
         return {}
     found = {}
+    size = 0
     for leaf in bucket.leaves():
         for a, b, c in zip(leaf.key_starts, leaf.value_starts, leaf.ends):
-            if c - a > _MAX_VALUE:
-                raise _bad(name, leaf.source[a : min(b, a + 64)], f"takes {c - a} bytes")
+            size += c - a + 100
+            if size > _MAX_SIZE:
+                raise _bad(name, leaf.source[a:b], f"the bucket holds more than {_MAX_SIZE} bytes")
             found[leaf.source[a:b]] = leaf.source[b:c]
     return found
 

@@ -16,6 +16,8 @@ if t.TYPE_CHECKING:
 __all__ = ["KeyValue", "WireError", "fields", "key_of", "parse_key_value", "varint"]
 
 _KEY_TAG = 0x0A
+# KeyValue has six, AlarmMember two; a message of millions of empty ones must not take hours.
+_MAX_FIELDS = 64
 # What follows the key in a message as etcd writes it: create_revision, mod_revision, version,
 # value's length; a field that is 0 is left out. The lease stands behind the value.
 _V = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
@@ -41,28 +43,38 @@ def varint(data: bytes, at: int = 0) -> tuple[int, int]:
     raise WireError(f"a varint at byte {at} does not end")
 
 
-def fields(data: bytes) -> t.Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each field: int for varints, bytes for lengths."""
-    at = 0
+def _spans(data: bytes) -> t.Iterator[tuple[int, int, int, int]]:
+    """Yield number, wire type, start and end of each field's content."""
+    at = count = 0
     while at < len(data):
+        count += 1
+        if count > _MAX_FIELDS:
+            raise WireError(f"it has more than {_MAX_FIELDS} fields")
         tag, at = varint(data, at)
         number, wire_type = tag >> 3, tag & 7
         if number == 0:
             raise WireError(f"field number 0 before byte {at}")
+        start = at
         if wire_type == 0:
-            value, at = varint(data, at)
-            yield number, value
-            continue
-        if wire_type == 2:
-            size, at = varint(data, at)
+            _value, at = varint(data, at)
+        elif wire_type == 2:
+            size, start = varint(data, at)
+            at = start + size
         elif wire_type in (1, 5):
-            size = 8 if wire_type == 1 else 4
+            at += 8 if wire_type == 1 else 4
         else:
             raise WireError(f"field {number} has wire type {wire_type}")
-        if at + size > len(data):
-            raise WireError(f"field {number} takes {size} bytes, {len(data) - at} are left")
-        yield number, data[at : at + size]
-        at += size
+        if at > len(data):
+            raise WireError(
+                f"field {number} takes {at - start} bytes, {len(data) - start} are left"
+            )
+        yield number, wire_type, start, at
+
+
+def fields(data: bytes) -> t.Iterator[tuple[int, int | bytes]]:
+    """Yield number and value of each field: int for varints, bytes for others."""
+    for number, wire_type, start, end in _spans(data):
+        yield number, data[start:end] if wire_type else varint(data, start)[0]
 
 
 def key_of(message: bytes) -> bytes:
@@ -166,21 +178,12 @@ def _parse_any(source: Source, start: int, end: int) -> KeyValue:
     key = b""
     span = (end, end)
     numbers: list[bytes | None] = [None, None, None, None]
-    at = 0
-    while at < len(message):
-        tag, body = varint(message, at)
-        number, value = next(fields(message[at:]))
-        if isinstance(value, bytes):
-            if tag & 7 == 2:
-                _size, body = varint(message, body)
-            at = body + len(value)
-            if number == 1:
-                key = value
-            elif number == 5:
-                span = (start + body, start + at)
-        else:
-            _value, at = varint(message, body)
-            place = {2: 0, 3: 1, 4: 2, 6: 3}.get(number)
-            if place is not None:
-                numbers[place] = message[body:at]
+    for number, wire_type, first, last in _spans(message):
+        place = {2: 0, 3: 1, 4: 2, 6: 3}.get(number)
+        if place is not None and wire_type == 0:
+            numbers[place] = message[first:last]
+        elif number == 1 and wire_type == 2:
+            key = message[first:last]
+        elif number == 5 and wire_type == 2:
+            span = (start + first, start + last)
     return KeyValue(key, source, span, (numbers[0], numbers[1], numbers[2], numbers[3]))

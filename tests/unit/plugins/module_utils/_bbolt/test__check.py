@@ -276,3 +276,32 @@ def test_error_names_what_to_do() -> None:
     error: dict[str, t.Any] = caught.value.as_dict()
     assert error["kind"] == "database_invalid"
     assert "take or fetch it again" in error["hint"]
+
+
+def test_check_more_children_than_pages_refused() -> None:
+    """A chain of branches, each with the most children, must not fill memory."""
+    file = bolt_writer.File()
+    child = file.add(2, 0, b"")
+    for _ in range(3):
+        children = [(number.to_bytes(4, "big"), child) for number in range(60_000)]
+        child = file.add(1, len(children), bolt_writer.branch_body(children))
+    _invalid(file.finish({b"key": child}), "more than the [0-9]+ pages that there are")
+
+
+def test_check_too_many_buckets_refused() -> None:
+    buckets = [(number.to_bytes(4, "big"), struct.pack("<QQ", 0, 0)) for number in range(1001)]
+    empty = struct.pack("<QHHI", 0, 2, 0, 0)
+    file = bolt_writer.File()
+    body = bolt_writer.leaf_body([(name, value + empty) for name, value in buckets], flags=1)
+    file.root = file.add(2, len(buckets), body)
+    _invalid(file.with_metas(), "page 2: there are more than 1000 buckets")
+
+
+def test_check_long_key_refused() -> None:
+    file = bolt_writer.File()
+    leaf = file.add(2, 1, bolt_writer.leaf_body([(b"k" * 32769, b"")]))
+    _invalid(file.finish({b"key": leaf}), f"page {leaf}: a key has 32769 bytes")
+    file = bolt_writer.File()
+    child = file.add(2, 0, b"")
+    branch = file.add(1, 1, bolt_writer.branch_body([(b"k" * 32769, child)]))
+    _invalid(file.finish({b"key": branch}), f"page {branch}: the key of element 0 has 32769 bytes")

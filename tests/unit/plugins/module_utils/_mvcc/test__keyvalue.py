@@ -98,3 +98,8 @@ def test_key_of_and_fields() -> None:
         key_of(b"\x08\x01")
     with pytest.raises(WireError, match="does not end"):
         varint(b"\x80" * 12)
+
+
+def test_parse_key_value_of_countless_fields_is_refused_at_once() -> None:
+    with pytest.raises(WireError, match="more than 64 fields"):
+        _parse(b"\x78\x00" * 1_000_000)
