@@ -33,7 +33,6 @@ PLAY = [
                 "certificates_dir": "{{ etcd_certificates_dir }}",
                 "static_pod_path": "{{ etcd_static_pod_path }}",
                 "data_dir": "{{ etcd_data_dir }}",
-                "dial_timeout": "1s",
             }
         },
         "tasks": [
