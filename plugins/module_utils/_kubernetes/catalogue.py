@@ -38,26 +38,33 @@ class Batch(t.Protocol):
         """Yield them with their values."""
 
     def find(self, marker: bytes) -> t.Iterator[Entry]:
-        """Yield at least those whose value holds `marker`."""
+        """Yield at least those whose value starts with `marker`."""
 
 
-class _One:
-    """A batch, and its only entry, over plain bytes."""
+class _Plain:
+    """An entry over plain bytes."""
 
     def __init__(self, key: bytes, value: bytes) -> None:
         self.key = key
-        self.keys = [key]
         self.value = value
 
     def starts(self, size: int) -> bytes:
         return self.value[:size]
 
+
+class _One:
+    """A batch of one entry."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.keys = [entry.key]
+        self._entry = entry
+
     def entries(self) -> t.Iterator[Entry]:
-        yield self
+        yield self._entry
 
     def find(self, marker: bytes) -> t.Iterator[Entry]:
-        if marker in self.value:
-            yield self
+        if self._entry.starts(len(marker)) == marker:
+            yield self._entry
 
 
 def _directory(key: bytes) -> bytes:
@@ -97,11 +104,11 @@ class Catalogue:
 
     def add(self, key: bytes, value: bytes) -> None:
         """Count one live key."""
-        self.visit_batch(_One(key, bytes(value)))
+        self.visit(_Plain(key, bytes(value)))
 
     def visit(self, entry: Entry) -> None:
         """Count one live key; `visit_batch` is much faster for many."""
-        self.visit_batch(_One(entry.key, entry.value))
+        self.visit_batch(_One(entry))
 
     def visit_batch(self, batch: Batch) -> None:
         """Count live keys; reads no more of their values than it needs."""
