@@ -214,10 +214,14 @@ def _members(records: Records) -> tuple[Member, ...]:
 
 
 def _member(item: _Json, host: _Json) -> Member:
-    layout = (host.get("info") or {}).get("layout") or {}
+    info = host.get("info") or {}
+    layout = info.get("layout") or {}
     known: dict[str, t.Any] = {
         field.name: layout.get(field.name) for field in dataclasses.fields(MemberLayout)
     }
+    mount_point = (info.get("host") or {}).get("data_dir_mount_point")
+    if mount_point:
+        known["data_dir_is_mount"] = mount_point == layout.get("data_dir")
     return Member(
         id=item["id"],
         name=item.get("name") or "",

@@ -59,6 +59,7 @@ class MemberLayout:
     wal_dir: str | None = None
     data_dir_is_mount: bool | None = None
     unit: str | None = None
+    environment_file: str | None = None
     manifest: str | None = None
     static_pod_path: str | None = None
     certificates_dir: str | None = None

@@ -81,6 +81,7 @@ _MEMBER = _object(
                     "wal_dir": _or_null(_TEXT),
                     "data_dir_is_mount": _or_null(_FLAG),
                     "unit": _or_null(_TEXT),
+                    "environment_file": _or_null(_TEXT),
                     "manifest": _or_null(_TEXT),
                     "static_pod_path": _or_null(_TEXT),
                     "certificates_dir": _or_null(_TEXT),

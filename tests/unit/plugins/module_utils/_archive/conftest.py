@@ -156,6 +156,7 @@ class Bench:
                     "members": members,
                     "local_member": {"id": IDS[host], "name": host},
                     "layout": {"kind": "kubeadm", "data_dir": "/var/lib/etcd", "wal_dir": None},
+                    "host": {"data_dir_mount_point": "/"},
                 },
             }
             for number, host in enumerate(IDS, start=1)

@@ -85,7 +85,9 @@ def test_finish_manifest_says_who_lived_where(bench: Bench) -> None:
     found = bench.add().entry.manifest
     assert found is not None
     assert [member.host for member in found.cluster.members] == ["cp1", "cp2", "cp3"]
-    assert found.cluster.members[0].layout == manifest.MemberLayout("kubeadm", "/var/lib/etcd")
+    assert found.cluster.members[0].layout == manifest.MemberLayout(
+        "kubeadm", "/var/lib/etcd", data_dir_is_mount=False
+    )
     assert found.snapshot.compact_revision == -1
     assert [file.host for file in found.files if file.part == "pki"] == ["cp1", "cp2", "cp3"]
     assert "RESTORE.txt" in [file.name for file in found.files]

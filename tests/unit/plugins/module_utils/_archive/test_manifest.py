@@ -40,7 +40,7 @@ def test_from_json_golden_reads_and_writes_the_same() -> None:
     found = manifest.from_json(data, "golden")
     assert found.to_json() == data
     assert found.cluster.members[0].layout == manifest.MemberLayout(
-        kind="kubeadm", data_dir="/var/lib/etcd"
+        kind="kubeadm", data_dir="/var/lib/etcd", data_dir_is_mount=False
     )
     assert found.checks_passed
     assert found.sealed
