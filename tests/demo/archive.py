@@ -23,38 +23,38 @@ def show(entries: t.Mapping[str, t.Sequence[Entry]], *, runs: int) -> list[str]:
         before: Entry | None = None
         for entry in found:
             lines += ["", *_entry(cluster, entry, before)]
-            if entry["trust"] != "trusted" or not entry["complete"]:
+            if not entry["verified"] or entry["completeness"] != "full":
                 shown = "\n".join(lines)
-                raise Failed(f"{shown}\n\n{cluster}: entry {entry['id']}: {entry['trust_reason']}")
+                raise Failed(
+                    f"{shown}\n\n{cluster}: entry {entry['id']} is {entry['trust']} and "
+                    f"{entry['completeness']}: {entry['reason'] or entry['warnings']}"
+                )
             before = entry
     return [*lines, ""]
 
 
 def _entry(cluster: str, entry: Entry, before: Entry | None) -> list[str]:
     said = entry["manifest"]
-    snapshot, kubernetes = said["snapshot"], said["kubernetes"]
-    members = said["cluster"]["members"]
+    kubernetes = said["kubernetes"]
     lines = [
-        f"{cluster}  {entry['id']}  signature and files: {entry['trust']}",
-        f"snapshot  revision {snapshot['revision']:,} of etcd {said['etcd']['server_version']}, "
-        f"{snapshot['key_count']:,} keys, from {snapshot['source_member']['name']} "
-        f"(1 of {len(members)})",
-        f"size      {_size(snapshot['db_size_bytes'])} in etcd, "
-        f"{_size(sum(file['size_bytes'] for file in said['files']))} in "
-        f"{len(said['files'])} files for {_recipients(said)}",
-        f"objects   {kubernetes['object_count']:,}: {_most(kubernetes['resources'])}",
+        f"snapshot  revision {entry['revision']:,} of etcd {entry['etcd_version']}, "
+        f"{entry['key_count']:,} keys, taken from {entry['source_member']}, "
+        f"1 of {entry['member_count']}",
+        f"size      {_size(entry['db_size_bytes'])} in etcd; {_size(entry['size_bytes'])} in "
+        f"{entry['file_count']} files, sealed for {_recipients(said)}",
+        f"objects   {entry['object_count']:,}: {_most(kubernetes['resources'])}",
     ]
     if before is not None:
         change = _change(before["manifest"]["kubernetes"]["resources"], kubernetes["resources"])
         lines.append(f"since     {change}")
     lines += [
         f"secrets   {_secrets(kubernetes['secrets'])}",
-        f"kits      {len(said['kit'])} of {len(members)} hosts; {_certificates(said)}",
-        f"checks    {_checks(said['checks'])}",
+        f"kits      of {len(entry['kit_hosts'])} hosts: {_certificates(said)}",
+        f"checks    {_checks(entry['checks'])}",
     ]
-    lines += [f"WARNING   {warning}" for warning in said["warnings"]]
-    head, *rest = lines
-    wrapped = [textwrap.wrap(line, WIDTH - 8, subsequent_indent=" " * 10) for line in rest]
+    lines += [f"WARNING   {warning}" for warning in entry["warnings"]]
+    wrapped = [textwrap.wrap(line, WIDTH - 8, subsequent_indent=" " * 10) for line in lines]
+    head = f"{cluster}  {entry['id']}  signature and every file's sha256: {entry['trust']}"
     return [head, *(f"  {line}" for lines in wrapped for line in lines)]
 
 

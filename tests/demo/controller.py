@@ -16,6 +16,7 @@ import yaml
 
 from demo.children import Failed, run
 from demo.keys import Keys
+from lab import binaries
 from lab.loopback import Cluster
 
 RECAP = re.compile(r"^(\S+) +: (ok=.*)$", re.MULTILINE)
@@ -32,7 +33,9 @@ class Controller:
         self._folder = folder
         self._clusters = clusters
         self._bin = Path(sys.executable).parent
-        self._environment = self._ansible_environment(root, folder)
+        self._environment = self._ansible_environment(
+            root, folder, binaries.get(clusters[0].version).directory
+        )
         self.archive.mkdir(parents=True)
         spool = folder.parent / "spool"
         spool.mkdir(mode=0o700)
@@ -54,7 +57,7 @@ class Controller:
         self._variables = {"demo_archive": str(self.archive), "demo_keys": str(keys.signing_key)}
 
     @staticmethod
-    def _ansible_environment(root: Path, folder: Path) -> dict[str, str]:
+    def _ansible_environment(root: Path, folder: Path, tools: Path) -> dict[str, str]:
         """Return an environment in which nobody's own Ansible settings count."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "ETCDCTL_"))}
         configuration = folder / "ansible.cfg"
@@ -66,6 +69,8 @@ class Controller:
             f"collections_path = {root / '.venv' / 'collections'}\n"
             "nocows = true\n"
         )
+        # a control-plane host has etcd's tools on its PATH, or in etcd's container
+        clean["PATH"] = f"{tools}:{clean['PATH']}"
         return {**clean, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_NOCOLOR": "1"}
 
     def _playbook(self, *arguments: str | Path) -> str:
@@ -82,7 +87,10 @@ class Controller:
         return lines
 
     def look(self) -> dict[str, list[Entry]]:
-        """Return each cluster's entries, oldest first, as etcd_archive_info tells them."""
+        """Return each cluster's entries, oldest first, as etcd_archive_info tells them.
+
+        `manifest` is added: what that module leaves to the signed manifest, as objects per kind.
+        """
         found: dict[str, list[Entry]] = {}
         for cluster in self._clusters:
             answer = self._folder / f"{cluster.name}.json"
@@ -95,4 +103,7 @@ class Controller:
             self._playbook(look, "-i", "localhost,", "-e", json.dumps(variables))
             told = json.loads(answer.read_text())
             found[cluster.name] = sorted(told["entries"], key=lambda entry: str(entry["id"]))
+            for entry in found[cluster.name]:
+                manifest = self.archive / cluster.name / entry["id"] / "manifest.json"
+                entry["manifest"] = json.loads(manifest.read_text())
         return found
