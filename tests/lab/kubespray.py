@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
+import yaml
+
 from lab import kubeadm, versions
 from lab.pki import CLIENT, SERVER, ClusterPki, issue, write
 from lab.static_pods import EtcdSettings, Node
@@ -110,7 +112,15 @@ def write_tree(node: Node, pki: ClusterPki, nodes: t.Sequence[Node], *, endpoint
         ("/etc/kubernetes/pki", "/etc/kubernetes/ssl"),
     ):
         text = text.replace(old, new)
-    write(manifest, text)
+    # kubeadm mounts the folder of an external etcd's certificates (getEtcdCertVolumes).
+    pod = yaml.safe_load(text)
+    pod["spec"]["volumes"].append(
+        {"hostPath": {"path": SSL, "type": "DirectoryOrCreate"}, "name": "etcd-certs-0"}
+    )
+    pod["spec"]["containers"][0]["volumeMounts"].append(
+        {"mountPath": SSL, "name": "etcd-certs-0", "readOnly": True}
+    )
+    write(manifest, yaml.safe_dump(pod, default_flow_style=False, width=10000))
     ssl = node.root / SSL.lstrip("/")
     write(ssl / "ca.pem", pki.etcd_ca.certificate_pem)
     if first:

@@ -23,7 +23,7 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import SYSTEM_FOLDERS
 
-from .collect import Link, Taken
+from .model import Link, Taken
 from .tree import HostTree, Meta
 
 __all__ = ["FORMAT", "INDEX", "Bundle", "IndexedFile", "Kit", "bundle", "open_kit", "read_index"]

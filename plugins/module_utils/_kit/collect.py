@@ -22,10 +22,11 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts im
     names,
 )
 
+from .model import Collection, Link, Taken
 from .references import Parsed, Reference, parse
-from .tree import Content, HostTree, Meta, Resolved, shown
+from .tree import Content, HostTree, Resolved, shown
 
-__all__ = ["Collection", "Link", "Taken", "collect"]
+__all__ = ["collect"]
 
 MAX_FILES = 5000
 MAX_TOTAL_BYTES = 64 << 20
@@ -46,48 +47,6 @@ _OF_SYSTEM = frozenset(
     )
     + ("os-release", "passwd", "resolv.conf", "shadow", "timezone")
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Taken:
-    """A file of the kit."""
-
-    path: str
-    content: Content
-    names: tuple[str, ...]
-    """Its standard names, the first one by which it is known best; none: somebody made it up."""
-    why: tuple[str, ...]
-    part: str
-    parsed: Parsed
-    links: tuple[str, ...] = ()
-    """The links that lead to it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Link:
-    """A symbolic link of the kit."""
-
-    path: str
-    target: str
-    meta: Meta
-
-
-@dataclasses.dataclass(frozen=True)
-class Collection:
-    """All that was found on a host."""
-
-    files: tuple[Taken, ...]
-    links: tuple[Link, ...]
-    missing: tuple[str, ...]
-    """Standard names that are referenced, or usual, and not here."""
-    excluded: tuple[str, ...]
-    """Standard names that were left out as asked."""
-    warnings: tuple[str, ...]
-
-    @property
-    def present(self) -> tuple[str, ...]:
-        """The standard names of the files."""
-        return tuple(sorted({name for file in self.files for name in file.names}))
 
 
 @dataclasses.dataclass

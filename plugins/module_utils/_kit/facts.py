@@ -16,7 +16,7 @@ import warnings
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
 
-from .collect import Taken
+from .model import Taken
 
 __all__ = ["Certificate", "Encryption", "ca_keys", "certificates", "encryption"]
 

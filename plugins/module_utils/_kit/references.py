@@ -46,7 +46,9 @@ _WEAK_KEYS = re.compile(
 _OF_SYSTEM = re.compile(r"staticPodPath|resolvConf|.*Dir|.*Root")
 _RELATIVE_KINDS = ("Config", "AdmissionConfiguration")
 _FLAG = re.compile(r"""(?:^|[\s"'=])--?([A-Za-z][A-Za-z0-9-]*)(?:=|[ \t]+)["']?([^\s"'\\]+)""")
-_VARIABLE = re.compile(r"""^\s*(?:export\s+)?["']?(\w+)=["']?(/[^\s"']+)""", re.MULTILINE)
+_VARIABLE = re.compile(
+    r"""^\s*(?:export\s+)?["']?([A-Z][A-Z0-9_]*)=["']?(/[^\s"']+)""", re.MULTILINE
+)
 _ENVIRONMENT_FILE = re.compile(r"^\s*EnvironmentFile\s*=\s*(-?)(\S+)", re.MULTILINE)
 _UNITS = (".service", ".conf", ".env")
 _PROGRAMS = ("etcd", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler")

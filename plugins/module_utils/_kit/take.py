@@ -24,7 +24,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts im
 
 from . import facts
 from .bundle import Bundle, bundle
-from .collect import Collection, collect
+from .collect import collect
+from .model import Collection
 from .tree import HostTree, shown
 
 __all__ = ["Options", "Plan", "Written", "contents", "plan", "recipients", "record", "write"]

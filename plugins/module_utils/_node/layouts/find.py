@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import LayoutError
 
 from .foreign import refuse_foreign
@@ -66,6 +68,7 @@ def find(
             looked.append(f"no {rancher.value} etcd below {server_dir(tree, rancher, data_dir)}")
     raise LayoutError(
         f"No etcd member found on this host: {'; '.join(looked)}.",
-        hint="Run it on a control-plane host that holds an etcd member; set static_pod_path, "
-        "data_dir or layout if its files lie elsewhere.",
+        hint="Run it on a control-plane host that holds an etcd member"
+        + (", with become; " if os.geteuid() else "; ")
+        + "set static_pod_path, data_dir or layout if its files lie elsewhere.",
     )

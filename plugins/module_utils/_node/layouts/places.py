@@ -209,8 +209,6 @@ def _rancher(kind: LayoutKind, server: str) -> Places:
         Place(f"{server}/agent-token", "server", "agent-token"),
         Place(f"{server}/db/etcd/config", "etcd", "etcd/config"),
         Place(f"{server}/db/etcd/name", "etcd", "etcd/name"),
-        Place(f"{base}/agent/etc/containerd/config.toml", "runtime", "containerd/config.toml"),
-        Place(f"{base}/agent/etc/containerd/config.toml.tmpl", "runtime", "containerd/template"),
         Place(f"{prefix}/etc/default/{service}", "server", f"{own}/environment"),
         Place(f"{prefix}/etc/sysconfig/{service}", "server", f"{own}/environment"),
     ]
@@ -223,6 +221,12 @@ def _rancher(kind: LayoutKind, server: str) -> Places:
         Folder(f"{server}/etc", "server's configuration", depth=1),
         Folder(f"{server}/manifests", "auto-deployed manifests", depth=3),
         Folder(f"{base}/agent", "agent's credentials"),
+        Folder(
+            f"{base}/agent/etc",
+            "agent's configuration",
+            depth=3,
+            names={"containerd/config.toml": "containerd/config.toml"},
+        ),
         Folder(f"{base}/agent/pod-manifests", "folder of the static pods", names=names.MANIFESTS),
         Folder(
             f"{prefix}/etc/rancher/{own}",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from . import files, flags, pods
-from .model import Layout, LayoutKind, StaticPod, Tree
-from .settings import local_endpoints, quota
+from .model import Flags, Layout, LayoutKind, StaticPod, Tree
+from .settings import is_loopback, local_endpoints, quota
 
 __all__ = ["find_rancher", "server_dir"]
 
@@ -50,7 +50,7 @@ def find_rancher(tree: Tree, kind: LayoutKind, *, data_dir: str | None) -> Layou
         data_dir=data,
         wal_dir=None,
         endpoints=local_endpoints(given),
-        peer_urls=given.split("initial-advertise-peer-urls") or given.split("listen-peer-urls"),
+        peer_urls=given.split("initial-advertise-peer-urls") or _peer_urls(given),
         cacert=os.path.join(tls, "etcd", "server-ca.crt"),
         cert=os.path.join(tls, "etcd", "client.crt"),
         key=os.path.join(tls, "etcd", "client.key"),
@@ -65,6 +65,12 @@ def find_rancher(tree: Tree, kind: LayoutKind, *, data_dir: str | None) -> Layou
         flags=given,
         pods=found,
     )
+
+
+def _peer_urls(given: Flags) -> tuple[str, ...]:
+    """Return where it listens for peers, without loopback: k3s and rke2 announce the same."""
+    urls = given.split("listen-peer-urls")
+    return tuple(url for url in urls if not is_loopback(url)) or urls
 
 
 def _manifest(found: tuple[StaticPod, ...]) -> str | None:

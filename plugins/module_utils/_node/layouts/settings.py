@@ -9,7 +9,7 @@ import urllib.parse
 
 from .model import Flags
 
-__all__ = ["local_endpoints", "quota"]
+__all__ = ["is_loopback", "local_endpoints", "quota"]
 
 _DEFAULT_CLIENT_URL = "http://localhost:2379"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - read, not bound
@@ -27,10 +27,11 @@ def local_endpoints(flags: Flags) -> tuple[str, ...]:
             url = f"{parts.scheme}://{loopback}:{parts.port or 2379}"
         if url not in urls:
             urls.append(url)
-    return tuple(sorted(urls, key=lambda url: not _is_loopback(url)))
+    return tuple(sorted(urls, key=lambda url: not is_loopback(url)))
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL stays on this host."""
     host = urllib.parse.urlsplit(url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 
