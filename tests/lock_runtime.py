@@ -22,8 +22,8 @@ from pathlib import Path
 ROLE = Path(__file__).resolve().parents[1] / "roles" / "etcd_runtime" / "files"
 sys.path.insert(0, str(ROLE))
 
-import runtime  # noqa: E402
-import wheels  # noqa: E402
+import runtime  # type: ignore[import-not-found]  # noqa: E402
+import wheels  # type: ignore[import-not-found]  # noqa: E402
 
 TAGS = ("cp39", "cp310", "cp311", "cp312", "cp313", "cp314")
 MACHINES = ("x86_64", "aarch64")

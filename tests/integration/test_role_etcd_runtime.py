@@ -158,10 +158,11 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _make_wheelhouses(folder: Path) -> Ran:
+def _make_wheelhouses(folder: Path, *arguments: str, **planted: t.Any) -> Ran:
     play = {
         "hosts": "localhost",
         "gather_facts": False,
+        "vars_files": planted.get("vars_files", []),
         "tasks": [
             {
                 "name": "Make them",
@@ -172,12 +173,13 @@ def _make_wheelhouses(folder: Path) -> Ran:
             }
         ],
     }
-    targets = [f"{tag}-linux-{MACHINE}" for tag in PYTHONS]
     return Machine(folder.parent).run(
+        *arguments,
         hosts=(),
         playbook=[play],
+        environment=planted.get("environment", {}),
         wheelhouse_folder=str(folder),
-        wheelhouse_targets=targets,
+        wheelhouse_targets=[f"{tag}-linux-{MACHINE}" for tag in PYTHONS],
     )
 
 
@@ -255,6 +257,15 @@ def test_role_with_closed_index_fails_and_shows_no_password(machine: Machine) ->
     assert "planted-" not in ran.output
     assert not (machine.path() / "venv").exists()
     assert not list(machine.path().glob(".work-*"))
+
+
+def test_wheelhouse_with_closed_index_fails_and_shows_no_password(tmp_path: Path) -> None:
+    planted = [str(_planted(tmp_path))]
+    ran = _make_wheelhouses(tmp_path / "wheelhouse", "-vvv", environment=CLOSED, vars_files=planted)
+    assert ran.status != 0
+    assert f"could not be made in {tmp_path}/wheelhouse on the controller: pip" in ran.output
+    assert "planted-" not in ran.output
+    assert not list((tmp_path / "wheelhouse").glob("*.tar"))
 
 
 def _planted(folder: Path) -> Path:
