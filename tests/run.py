@@ -71,12 +71,17 @@ def lint() -> Count:
         "ruff format": [str(BIN / "ruff"), "format", "--check", "."],
         "mypy": [str(BIN / "mypy"), "-p", "ansible_collections.controlplane.etcd.plugins"],
         "yamllint": [str(BIN / "yamllint"), "--strict", "."],
-        "ansible-lint": [str(BIN / "ansible-lint"), "--offline", "--profile", "production"],
+        "ansible-lint": [str(BIN / "ansible-lint"), "--nocolor"],
         "changelog": [str(BIN / "antsibull-changelog"), "lint"],
     }
     count = Count()
     for name, argv in steps.items():
-        environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "MYPYPATH": ".venv/dev"}
+        environ = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "dev"),
+            "MYPYPATH": ".venv/dev",
+        }
         done = subprocess.run(
             argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
         )
