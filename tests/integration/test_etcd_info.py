@@ -320,13 +320,7 @@ class TestCertificates:
         self, alpha: Cluster, first: Member, reliability: t.Any
     ) -> None:
         files = alpha.cert("locked")
-        prefix: list[str] = []
-        if os.geteuid() == 0:
-            # root without its capabilities is stopped by modes as everybody is
-            os.chown(files.key, 12345, 12345)
-            prefix = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
-        else:
-            files.key.chmod(0o000)
+        prefix = _locked_out_of(files.key)
         answer = ask(first, prefix=prefix, cert=str(files.cert), key=str(files.key))
         msg = failed(answer, "certificate_rejected", str(files.key), "Permission denied", "become")
         reliability("unreadable key", "etcd_info fails, names file, owner, mode", message=msg)
@@ -492,12 +486,30 @@ class TestNoMember:
         answer = ask(static_pod_path=str(tmp_path), layout="kubeadm")
         failed(answer, "layout", str(tmp_path), "No etcd member found")
 
+    def test_manifest_that_may_not_be_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "etcd.yaml"
+        path.write_text("kind: Pod\n")
+        prefix = _locked_out_of(path)
+        answer = ask(prefix=prefix, static_pod_path=str(tmp_path))
+        failed(answer, "layout", str(path), "Permission denied", "become")
+
     def test_duration_that_is_none(self, first: Member) -> None:
         failed(ask(first, dial_timeout="soon"), "option_invalid", "dial_timeout", "soon")
 
     def test_manifest_that_is_broken(self, tmp_path: Path) -> None:
         (tmp_path / "etcd.yaml").write_text("kind: [Pod\n")
         failed(ask(static_pod_path=str(tmp_path)), "layout", str(tmp_path / "etcd.yaml"), "YAML")
+
+
+def _locked_out_of(path: Path) -> list[str]:
+    """Make a file unreadable, and return how to start a process that it is unreadable for."""
+    if os.geteuid() == 0:
+        # root without its capabilities is stopped by modes as everybody is
+        path.chmod(0o600)
+        os.chown(path, 12345, 12345)
+        return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
+    path.chmod(0o000)
+    return []
 
 
 def _healthcheck(member: Member) -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import LayoutError
 
-from .foreign import refuse_foreign
+from .foreign import refuse_foreign, refuse_openshift
 from .kubeadm import DEFAULT_STATIC_POD_PATH, find_kubeadm
 from .model import Layout, LayoutKind, Tree
 from .rancher import find_rancher, server_dir
@@ -36,6 +36,8 @@ def find(
     """
     tree = Tree(root)
     looked: list[str] = []
+    if kind == "auto" and static_pod_path is None:
+        refuse_openshift(tree)
     if kind in ("auto", LayoutKind.KUBEADM):
         found = find_kubeadm(
             tree,

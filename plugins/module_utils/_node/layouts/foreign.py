@@ -14,13 +14,13 @@ from . import files
 from .model import LayoutKind, Tree
 from .rancher import server_dir
 
-__all__ = ["refuse_foreign"]
+__all__ = ["refuse_foreign", "refuse_openshift"]
 
 
-def refuse_foreign(tree: Tree) -> None:
-    """Look for layouts that we don't serve.
+def refuse_openshift(tree: Tree) -> None:
+    """Look for OpenShift, whose etcd is a static pod that looks like kubeadm's.
 
-    :raises LayoutError: one is here; names it, what showed it, and its own way to a backup.
+    :raises LayoutError: it is here.
     """
     openshift = sorted(
         glob.glob(
@@ -32,6 +32,13 @@ def refuse_foreign(tree: Tree) -> None:
         raise _refused(
             "OpenShift", seen, "its operators own etcd: use /usr/local/bin/cluster-backup.sh there"
         )
+
+
+def refuse_foreign(tree: Tree) -> None:
+    """Look for layouts that we don't serve.
+
+    :raises LayoutError: one is here; names it, what showed it, and its own way to a backup.
+    """
     if tree.exists("/var/lib/k0s"):
         raise _refused("k0s", tree.path("/var/lib/k0s"), "use `k0s backup` and `k0s restore`")
     if tree.exists("/var/snap/microk8s"):

@@ -37,7 +37,7 @@ def find_kubeadm(
     etcds = [pod for pod in found if pod.component == "etcd"]
     if not etcds:
         return None
-    pod = _choose(etcds, data_dir, folder)
+    pod = _choose(tree, etcds, data_dir, folder)
     certificates = certificates_dir or _certificates_dir(tree, pod, found)
     api_server = next((each for each in found if each.component == "kube-apiserver"), None)
     wal = pod.flags.get("wal-dir")
@@ -75,12 +75,11 @@ def _data_dir(tree: Tree, pod: StaticPod) -> str:
     return pod.host_path(inside) or tree.path(inside)
 
 
-def _choose(etcds: list[StaticPod], data_dir: str | None, folder: str) -> StaticPod:
+def _choose(tree: Tree, etcds: list[StaticPod], data_dir: str | None, folder: str) -> StaticPod:
     if data_dir:
         wanted = os.path.realpath(data_dir)
         for pod in etcds:
-            inside = pod.flags.get("data-dir") or _DEFAULT_DATA_DIR
-            if os.path.realpath(pod.host_path(inside) or inside) == wanted:
+            if os.path.realpath(_data_dir(tree, pod)) == wanted:
                 return pod
     if len(etcds) == 1:
         return etcds[0]
