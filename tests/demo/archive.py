@@ -20,42 +20,60 @@ def show(entries: t.Mapping[str, t.Sequence[Entry]], *, runs: int) -> list[str]:
     for cluster, found in entries.items():
         if len(found) != runs:
             raise Failed(f"{cluster}: {len(found)} entries are archived after {runs} backups.")
-        before: Entry | None = None
+        lines += ["", *(_line(entry) for entry in found), *_details(found)]
         for entry in found:
-            lines += ["", *_entry(cluster, entry, before)]
             if not entry["verified"] or entry["completeness"] != "full":
                 shown = "\n".join(lines)
                 raise Failed(
                     f"{shown}\n\n{cluster}: entry {entry['id']} is {entry['trust']} and "
                     f"{entry['completeness']}: {entry['reason'] or entry['warnings']}"
                 )
-            before = entry
     return [*lines, ""]
 
 
-def _entry(cluster: str, entry: Entry, before: Entry | None) -> list[str]:
+def _line(entry: Entry) -> str:
+    """Return one entry in one line."""
+    word = f"{len(entry['checks'])} checks passed" if entry["verified"] else "NOT VERIFIED"
+    return (
+        f"{entry['etcd_cluster']}  {entry['id']}  {entry['trust']}, {word}, "
+        f"revision {entry['revision']:,}"
+    )
+
+
+def _details(found: t.Sequence[Entry]) -> list[str]:
+    """Return what there is to know of the newest entry."""
+    *_, before, entry = found
     said = entry["manifest"]
     kubernetes = said["kubernetes"]
-    lines = [
-        f"snapshot  revision {entry['revision']:,} of etcd {entry['etcd_version']}, "
-        f"{entry['key_count']:,} keys, taken from {entry['source_member']}, "
-        f"1 of {entry['member_count']}",
-        f"size      {_size(entry['db_size_bytes'])} in etcd; {_size(entry['size_bytes'])} in "
-        f"{entry['file_count']} files, sealed for {_recipients(said)}",
-        f"objects   {entry['object_count']:,}: {_most(kubernetes['resources'])}",
+    change = _change(before["manifest"]["kubernetes"]["resources"], kubernetes["resources"])
+    rows = [
+        (
+            "snapshot",
+            f"{entry['key_count']:,} keys of etcd {entry['etcd_version']}, taken from "
+            f"{entry['source_member']}, one of {entry['member_count']}",
+        ),
+        (
+            "size",
+            f"{_size(entry['db_size_bytes'])} in etcd; {_size(entry['size_bytes'])} in "
+            f"{entry['file_count']} files, sealed for {_recipients(said)}",
+        ),
+        ("objects", f"{entry['object_count']:,}: {_most(kubernetes['resources'])}"),
+        ("change", f"since the entry before: {change}"),
+        ("Secrets", _secrets(kubernetes["secrets"])),
+        ("kits", f"of all {len(entry['kit_hosts'])} host(s), {_certificates(said)}"),
+        *(("WARNING", warning) for warning in entry["warnings"]),
+        ("signature", "good, and each file's sha256 is the one that was signed"),
+        *((check["name"].replace("_", " "), _check(check)) for check in entry["checks"]),
     ]
-    if before is not None:
-        change = _change(before["manifest"]["kubernetes"]["resources"], kubernetes["resources"])
-        lines.append(f"since     {change}")
-    lines += [
-        f"secrets   {_secrets(kubernetes['secrets'])}",
-        f"kits      of {len(entry['kit_hosts'])} hosts: {_certificates(said)}",
-        f"checks    {_checks(entry['checks'])}",
-    ]
-    lines += [f"WARNING   {warning}" for warning in entry["warnings"]]
-    wrapped = [textwrap.wrap(line, WIDTH - 8, subsequent_indent=" " * 10) for line in lines]
-    head = f"{cluster}  {entry['id']}  signature and every file's sha256: {entry['trust']}"
-    return [head, *(f"  {line}" for lines in wrapped for line in lines)]
+    lines = []
+    for name, text in rows:
+        wrapped = textwrap.wrap(text, WIDTH - 14, break_on_hyphens=False)
+        lines += [f"  {name:10}{wrapped[0]}", *(" " * 12 + more for more in wrapped[1:])]
+    return lines
+
+
+def _check(check: Entry) -> str:
+    return f"{check['result']}: {check['detail']}" if check["detail"] else str(check["result"])
 
 
 def _size(count: int) -> str:
@@ -79,9 +97,8 @@ def _change(old: t.Mapping[str, int], new: t.Mapping[str, int]) -> str:
     deltas = {name: new.get(name, 0) - old.get(name, 0) for name in {*old, *new}}
     changed = sorted((name, delta) for name, delta in deltas.items() if delta)
     if not changed:
-        return "the entry before: the same numbers of each kind"
-    words = ", ".join(f"{delta:+,} {name.rpartition('/')[2]}" for name, delta in changed)
-    return f"the entry before: {words}"
+        return "as many of each kind"
+    return ", ".join(f"{delta:+,} {name.rpartition('/')[2]}" for name, delta in changed)
 
 
 def _secrets(secrets: t.Mapping[str, int]) -> str:
@@ -97,7 +114,3 @@ def _certificates(said: Entry) -> str:
     return (
         f"{len(said['certificates'])} certificates, the first ends {str(first['not_after'])[:10]}"
     )
-
-
-def _checks(checks: t.Sequence[Entry]) -> str:
-    return ", ".join(f"{check['name'].replace('_', ' ')} {check['result']}" for check in checks)

@@ -16,7 +16,7 @@ import yaml
 
 from demo.children import Failed, run
 from demo.keys import Keys
-from lab import binaries
+from lab import binaries, objects
 from lab.loopback import Cluster
 
 RECAP = re.compile(r"^(\S+) +: (ok=.*)$", re.MULTILINE)
@@ -33,12 +33,13 @@ class Controller:
         self._folder = folder
         self._clusters = clusters
         self._bin = Path(sys.executable).parent
+        self._said: list[str] = []
         self._environment = self._ansible_environment(
             root, folder, binaries.get(clusters[0].version).directory
         )
         self.archive.mkdir(parents=True)
-        spool = folder.parent / "spool"
-        spool.mkdir(mode=0o700)
+        self._spool = folder.parent / "spool"
+        self._spool.mkdir(mode=0o700)
         first, *others = clusters
         inventory = first.inventory(
             *others,
@@ -49,8 +50,8 @@ class Controller:
             # .venv has what etcd_runtime would install into a virtual environment of each host
             etcd_backup_install_runtime=False,
             etcd_backup_include_wheelhouse=False,
-            etcd_backup_spool_dir=str(spool),
-            etcd_backup_staging_dir=str(spool),
+            etcd_backup_spool_dir=str(self._spool),
+            etcd_backup_staging_dir=str(self._spool),
         )
         self._inventory = folder / "inventory.yml"
         self._inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
@@ -74,9 +75,11 @@ class Controller:
         return {**clean, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_NOCOLOR": "1"}
 
     def _playbook(self, *arguments: str | Path) -> str:
-        return run(
+        said = run(
             [self._bin / "ansible-playbook", *arguments], env=self._environment, cwd=self._folder
         )
+        self._said.append(said)
+        return said
 
     def backup(self) -> list[str]:
         """Back up all clusters; return a line for each host."""
@@ -91,19 +94,34 @@ class Controller:
 
         `manifest` is added: what that module leaves to the signed manifest, as objects per kind.
         """
-        found: dict[str, list[Entry]] = {}
-        for cluster in self._clusters:
-            answer = self._folder / f"{cluster.name}.json"
-            variables = {
-                **self._variables,
-                "demo_cluster": cluster.name,
-                "demo_answer": str(answer),
-            }
-            look = Path(__file__).with_name("look.yml")
-            self._playbook(look, "-i", "localhost,", "-e", json.dumps(variables))
-            told = json.loads(answer.read_text())
-            found[cluster.name] = sorted(told["entries"], key=lambda entry: str(entry["id"]))
-            for entry in found[cluster.name]:
-                manifest = self.archive / cluster.name / entry["id"] / "manifest.json"
-                entry["manifest"] = json.loads(manifest.read_text())
+        answer = self._folder / "archived.json"
+        variables = {**self._variables, "demo_answer": str(answer)}
+        look = Path(__file__).with_name("look.yml")
+        self._playbook(look, "-i", "localhost,", "-e", json.dumps(variables))
+        found: dict[str, list[Entry]] = {cluster.name: [] for cluster in self._clusters}
+        for entry in sorted(json.loads(answer.read_text())["entries"], key=lambda each: each["id"]):
+            manifest = self.archive / entry["etcd_cluster"] / entry["id"] / "manifest.json"
+            found[entry["etcd_cluster"]].append(
+                {**entry, "manifest": json.loads(manifest.read_text())}
+            )
         return found
+
+    def nothing_left(self) -> str:
+        """Say that the hosts' spool is empty and that no planted secret can be read anywhere.
+
+        Searched are the archive, its sealed files too, and all that ansible-playbook printed.
+        """
+        left = sorted(str(path) for path in self._spool.rglob("*"))
+        if left:
+            raise Failed(f"The backups left behind: {', '.join(left)}")
+        planted = [text.encode() for text in objects.planted_forms()]
+        files = [path for path in self.archive.rglob("*") if path.is_file()]
+        texts = [("what was printed", "".join(self._said).encode())]
+        for name, data in [*texts, *((str(path), path.read_bytes()) for path in files)]:
+            for text in planted:
+                if text in data:
+                    raise Failed(f"{name} contains a secret value: {text.decode()}")
+        return (
+            f"spool empty; none of {len(planted)} planted secrets in {len(files)} files of the "
+            "archive, nor in any output"
+        )

@@ -37,7 +37,7 @@ def main() -> int:
     """Run the demo; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", help="leave the temporary folder")
-    parser.add_argument("--copies", type=int, default=12, help="how much lies in the big cluster")
+    parser.add_argument("--copies", type=int, default=20, help="how much lies in the big cluster")
     options = parser.parse_args()
     children.adopt_orphans()
     for name in (signal.SIGTERM, signal.SIGHUP):
@@ -107,6 +107,7 @@ def demo(folder: Path, *, copies: int) -> None:
         with stages.stage("What was archived, and how it was checked (etcd_archive_info)") as notes:
             entries = controller.look()
             notes += archive.show(entries, runs=2)
+            notes.append(controller.nothing_left())
         with stages.stage("The newest archive of prod, opened by its RESTORE.txt alone") as notes:
             notes += restore.follow(
                 controller.archive / prod.name / entries[prod.name][-1]["id"],
@@ -125,7 +126,7 @@ def _a_day(cluster: loopback.Cluster) -> str:
     gone = 0
     for prefix in ("/registry/events/", "/registry/pods/ci-0001/"):
         gone += int(cluster.etcdctl("del", prefix, "--prefix").get("deleted", 0))
-    again = objects.fill(cluster, copies=2, name=cluster.name)
+    again = objects.fill(cluster, name=cluster.name)
     return f"{cluster.name}: {gone:,} objects gone, {again.change_count:,} changes after that"
 
 

@@ -40,7 +40,7 @@ class Stages:
             line = head + "." * max(3, WIDTH - len(head) - len(took)) + took
             print(("\r" if live else "") + line, flush=True)
             for note in notes:
-                print(f"      {note}", flush=True)
+                print(f"      {note}".rstrip(), flush=True)
 
     def total(self) -> float:
         """Return the seconds since the beginning."""

@@ -8,8 +8,8 @@
     objects.planted_secrets()        # what no output may ever contain
 
 recorded.json.gz holds every change that a real kube-apiserver made in etcd, in order, raw
-(record.py made it). A copy replays them all with namespaces and names of its own in the keys;
-the values keep theirs.
+(record.py made it). A further copy replays those of namespaces and of what is in them, under
+namespaces of its own in the keys; the values keep their names.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def fill(
     deletions: int = 0,
     seed: int = 1,
 ) -> Filled:
-    """Write the recorded changes into a cluster, `copies` times, into more and more namespaces.
+    """Write the recorded changes into a cluster, `copies` times into ever more namespaces.
 
     `cluster` is a lab.loopback.Cluster or a Target. The kube-system namespace is there once, with
     a UID of its own for each `name`. `rewrites` and `deletions` then pick that many keys of the
@@ -132,10 +132,10 @@ def fill(
     changes = [_with_uid(change, uid) for change in made]
     for number in range(1, copies):
         suffix = b"-%04d" % number
-        changes += [
-            Change(_renamed(change.key, namespaces, suffix), change.value, change.lease)
-            for change in made
-        ]
+        for change in made:
+            key = _renamed(change.key, namespaces, suffix)
+            if key:
+                changes.append(Change(key, change.value, change.lease))
     live = _live(changes)
     changes += _later(live, rewrites=rewrites, deletions=deletions, rng=random.Random(seed))
     revision = write(Target.of(cluster), changes, recording().lease_seconds)
@@ -157,13 +157,13 @@ def _with_uid(change: Change, uid: str) -> Change:
 
 
 def _renamed(key: bytes, namespaces: set[bytes], suffix: bytes) -> bytes:
-    """Return the key moved to a copy: the namespace's name is another, or else the last one."""
+    """Return the key moved to the namespace of a copy; none for what has no namespace."""
     parts = key.split(b"/")
     for position in range(3, len(parts)):
         if parts[position] in namespaces:
             parts[position] += suffix
             return b"/".join(parts)
-    return key + suffix
+    return b""
 
 
 def _live(changes: t.Iterable[Change]) -> dict[bytes, Change]:
