@@ -100,6 +100,16 @@ class Batch:
         self._page = page
         self._rows = rows
 
+    def mod_revisions(self) -> list[int]:
+        """Return the revision that wrote each of `keys`: it stands in its row's own key."""
+        run = self._page.run
+        if run is None:
+            rows = [main_of(key) for key in self._page.read().keys]
+        else:
+            starts = [0, *self._page.ends()]
+            rows = [main_of(run[at : at + 8]) for at in starts[:-1]]
+        return [main for main, key in zip(rows, self._rows) if key is not None]
+
     def entries(self) -> t.Iterator[KeyValue]:
         """Yield all live keys of the page."""
         leaf = self._page.read()

@@ -11,18 +11,19 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import KeyValue
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
 
 __all__ = ["SCHEMA", "CatalogWriter"]
 
 SCHEMA = "controlplane.etcd/catalog/v1"
 _BATCH = 8192
+_quote = json.encoder.encode_basestring_ascii
 
 
 class CatalogWriter:
     """Counts every live key and writes a line for it; memory doesn't grow with their number.
 
-    One line an object, `[etcd_key, mod_revision, version]`, inside one JSON document.
+    One line an object, `[etcd_key, mod_revision]`, inside one JSON document.
     """
 
     def __init__(self, target: t.BinaryIO, *, prefix: str) -> None:
@@ -31,13 +32,14 @@ class CatalogWriter:
         self._lines: list[str] = []
         self._separator = ""
         head = json.dumps({"schema": SCHEMA, "prefix": prefix}, sort_keys=True)[:-1]
-        self._put(f'{head}, "columns": ["etcd_key", "mod_revision", "version"], "objects": [\n')
+        self._put(f'{head}, "columns": ["etcd_key", "mod_revision"], "objects": [\n')
 
-    def visit(self, entry: KeyValue) -> None:
-        """Take one live key."""
-        self.counts.visit(entry)
-        key = json.dumps(entry.key.decode("utf-8", "backslashreplace"))
-        self._lines.append(f"[{key},{entry.mod_revision},{entry.version}]")
+    def visit_batch(self, batch: Batch) -> None:
+        """Take the live keys of one page."""
+        self.counts.visit_batch(batch)
+        for key, revision in zip(batch.keys, batch.mod_revisions()):
+            text = _quote(key.decode("utf-8", "backslashreplace"))
+            self._lines.append(f"[{text},{revision}]")
         if len(self._lines) >= _BATCH:
             self._flush()
 

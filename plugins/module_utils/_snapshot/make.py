@@ -85,7 +85,7 @@ def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
         stand_back()
         with _full_disk(wish.spool_dir, "the catalogue", "spool_dir"):
             catalog = CatalogWriter(listing, prefix=wish.etcd_prefix)
-            verified = verify(spool, spooled.image_bytes, wish.expected, catalog.visit)
+            verified = verify(spool, spooled.image_bytes, wish.expected, catalog.visit_batch)
             catalog.finish(revision=verified.summary.revision)
         counts = catalog.counts
         checked = _time.monotonic()

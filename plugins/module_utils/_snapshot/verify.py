@@ -17,6 +17,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.facts import Facts, read_facts
 
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
+
 __all__ = ["Check", "Expected", "Result", "Verified", "counts_compacted_tombstones", "verify"]
 
 
@@ -66,11 +69,14 @@ def verify(
     image: t.BinaryIO,
     image_bytes: int,
     expected: Expected,
-    visit: t.Callable[[_mvcc.KeyValue], None],
+    visit_batch: t.Callable[[Batch], None],
 ) -> Verified:
     """Read the first `image_bytes` of `image` as etcd's database and check all that can be checked.
 
-    :param visit: called for each live key, in the order of the changes.
+    The structure is proven by the same pass that reads it, so what `visit_batch` was given counts
+    only once this returns.
+
+    :param visit_batch: called with the live keys of each page.
     :raises DatabaseInvalid: the structure is broken.
     :raises SnapshotInvalid: the image is older than what the cluster had confirmed, or holds
         something else than the members.
@@ -83,14 +89,13 @@ def verify(
             f"{database.page_count} pages of {database.page_size}, {database.size_bytes} bytes.",
             hint="The stream was cut or mixed up; run again.",
         )
-    _bbolt.check(database)
     comparable = _comparable(expected, read_facts(dict(database.buckets())))
     summary = _mvcc.read_image(
         database,
         hash_revision=expected.hash_revision if comparable is None else None,
         hash_compact_revision=expected.hash_compact_revision if comparable is None else None,
         skip_compacted_tombstones=not counts_compacted_tombstones(expected.server_version),
-        visit=visit,
+        visit_batch=visit_batch,
     )
     checks = (
         Check("trailer", Result.PASSED, "sha256 of the stream equals the one that etcd sent"),

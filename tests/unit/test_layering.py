@@ -1,0 +1,115 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file imports only what stands below it: the rooms of docs/architecture.md, from the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import typing as t
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+UTILS = PLUGINS / "module_utils"
+HOME = "ansible_collections.controlplane.etcd.plugins."
+
+# From the top to the bottom. What stands on one line does not know each other.
+ROOMS = [
+    ["_module", "_argspec"],
+    ["_fetch"],
+    ["_snapshot"],
+    ["_kit"],
+    ["_archive"],
+    ["_node", "_etcd", "_kubernetes", "_mvcc"],
+    ["_bbolt"],
+    ["_files"],
+    ["_deps"],
+    ["_time"],
+    ["_errors"],
+]
+RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+ANSIBLE = {
+    "_module": {
+        "ansible.module_utils.basic",
+        "ansible.module_utils.common.respawn",
+    },
+    "_argspec": {"ansible.module_utils.basic"},
+    "_deps": {"ansible.module_utils.basic"},
+}
+# Engines are pure of each other; only _mvcc knows the file format below it.
+BBOLT_READERS = {"_mvcc", "_snapshot"}
+
+
+def imports(path: Path) -> t.Iterator[tuple[int, str]]:
+    """Yield line and dotted name of everything that a file imports, relative ones made whole."""
+    package = HOME + ".".join(path.relative_to(PLUGINS).with_suffix("").parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package if node.level else ""
+            for _up in range(node.level - 1):
+                base = base.rpartition(".")[0]
+            module = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:
+                yield node.lineno, f"{module}.{alias.name}"
+
+
+def room_of(dotted: str) -> str | None:
+    """Return the room of module_utils that a dotted name lies in."""
+    prefix = HOME + "module_utils."
+    return dotted[len(prefix) :].split(".")[0] if dotted.startswith(prefix) else None
+
+
+CORE = sorted(UTILS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", CORE, ids=[str(p.relative_to(UTILS)) for p in CORE])
+def test_core_file_imports_only_from_below(path: Path) -> None:
+    own = path.relative_to(UTILS).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    assert own in RANK, f"{own} has no room in ROOMS"
+    for line, name in imports(path):
+        where = f"{path.relative_to(PLUGINS)}:{line} imports {name}"
+        other = room_of(name)
+        if name.startswith(HOME):
+            assert other is not None, f"{where}: not from module_utils"
+            assert other == own or RANK[other] > RANK[own], f"{where}: that stands above or beside"
+            if other == "_bbolt" and own != "_bbolt":
+                assert own in BBOLT_READERS, f"{where}: only _mvcc reads the file format"
+        elif name.split(".")[0] == "ansible":
+            allowed = ANSIBLE.get(own, set())
+            assert any(name.startswith(each) for each in allowed), f"{where}: the core is pure"
+
+
+PLUGIN_FILES = sorted(p for p in PLUGINS.rglob("*.py") if UTILS not in p.parents)
+
+
+@pytest.mark.parametrize(
+    "path", PLUGIN_FILES, ids=[str(p.relative_to(PLUGINS)) for p in PLUGIN_FILES]
+)
+def test_only_controller_plugins_know_the_controller(path: Path) -> None:
+    folder = path.relative_to(PLUGINS).parts[0]
+    for line, name in imports(path):
+        where = f"{path.relative_to(PLUGINS)}:{line} imports {name}"
+        if folder not in ("action", "filter", "plugin_utils"):
+            assert not name.startswith("ansible."), f"{where}: modules speak through _module"
+            assert not name.startswith(HOME + "plugin_utils"), f"{where}: that is the controller's"
+
+
+LIMIT = 400
+ALL = sorted(PLUGINS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", ALL, ids=[str(p.relative_to(PLUGINS)) for p in ALL])
+def test_file_is_no_longer_than_two(path: Path) -> None:
+    text = path.read_text()
+    if path.parent.name == "modules":
+        text = text.split('RETURN = r"""', 1)[1].split('"""', 1)[1]
+        assert len(text.splitlines()) <= 120, f"{path.name} is not thin after its documentation"
+    else:
+        assert len(text.splitlines()) <= LIMIT, f"{path.name} is two files"
