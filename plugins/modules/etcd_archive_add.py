@@ -269,8 +269,18 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.summary
 
 _TEXT = {"type": "str"}
 _NAME = {"type": "str", "required": True}
+_PATH = {"type": "path"}
 _RECORD = {"type": "dict", "default": {}}
 _LIST = {"type": "list", "elements": "dict", "default": []}
+_HOST = {"host": _NAME, "info": _RECORD, "address": _TEXT, "clock_skew_seconds": {"type": "int"}}
+_KIT = {"host": _NAME, "member_id": _TEXT, "result": {"type": "dict", "required": True}}
+_FILE = {"name": _NAME, "path": _PATH, "sha256": _TEXT}
+_TOOL = {
+    **_FILE,
+    "name": {**_NAME, "choices": ["etcd", "etcdctl", "etcdutl"]},
+    "version": _NAME,
+    "platform": {"type": "str", "default": "linux-amd64"},
+}
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **_argspec.ARCHIVE,
@@ -280,38 +290,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "id": _TEXT,
     "snapshot": {"type": "dict"},
     "info": _RECORD,
-    "hosts": {
-        **_LIST,
-        "options": {
-            "host": _NAME,
-            "info": _RECORD,
-            "address": _TEXT,
-            "clock_skew_seconds": {"type": "int"},
-        },
-    },
-    "kits": {
-        **_LIST,
-        "options": {
-            "host": _NAME,
-            "member_id": _TEXT,
-            "result": {"type": "dict", "required": True},
-        },
-    },
+    "hosts": {**_LIST, "options": _HOST},
+    "kits": {**_LIST, "options": _KIT},
     "missing_hosts": {"type": "list", "elements": "str", "default": []},
-    "tools": {
-        **_LIST,
-        "options": {
-            "name": {**_NAME, "choices": ["etcd", "etcdctl", "etcdutl"]},
-            "version": _NAME,
-            "platform": {"type": "str", "default": "linux-amd64"},
-            "path": {"type": "path"},
-            "sha256": _TEXT,
-        },
-    },
-    "wheelhouse": {
-        **_LIST,
-        "options": {"name": _NAME, "path": {"type": "path"}, "sha256": _TEXT},
-    },
+    "tools": {**_LIST, "options": _TOOL},
+    "wheelhouse": {**_LIST, "options": _FILE},
     "allow_unsealed": {"type": "bool", "default": False},
 }
 

@@ -11,6 +11,12 @@ import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _files, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.streams import (
+    Decompress,
+    Source,
+    Target,
+    raise_cause,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SealError
 
 __all__ = [
@@ -36,9 +42,6 @@ IDENTITY_HINT = (
 # What no message may ever show: somebody gave a private key where a public one belongs.
 _PRIVATE = re.compile(r"AGE-SECRET-KEY|AGE-PLUGIN-|PRIVATE KEY|ssh-key-v1", re.IGNORECASE)
 _SSH_TYPES = ("ssh-ed25519", "ssh-rsa")
-# One slice of zstd input can grow to a block of 128 KiB for every 4 bytes (RFC 8878, section
-# 3.1.1.2.2, RLE_Block): small slices keep the memory bounded.
-_SLICE_BYTES = 1024
 
 
 class Part(str, enum.Enum):
@@ -172,7 +175,7 @@ def seal(
     """
     start = _time.monotonic()
     zstandard = _deps.load("zstandard")
-    source, target = _Source(reader), _Target(writer)
+    source, target = Source(reader), Target(writer)
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
     with compressor.stream_reader(source, closefd=False) as compressed:
         if recipients:
@@ -181,7 +184,7 @@ def seal(
             try:
                 pyrage.encrypt_io(compressed, target, keys)
             except (pyrage.EncryptError, OSError) as exc:
-                _raise_cause(source, target)
+                raise_cause(source, target)
                 raise SealError(f"Sealing failed: {exc}.") from exc
         else:
             for piece in _files.chunks(compressed):
@@ -203,13 +206,13 @@ def unseal(reader: t.Any, writer: t.Any, identities: t.Sequence[t.Any]) -> int:
 
     :raises SealError: no identity fits, or the file is damaged or cut off.
     """
-    source, target = _Source(reader), _Decompress(writer)
+    source, target = Source(reader), Decompress(writer)
     if identities:
         pyrage = _deps.load("pyrage")
         try:
             pyrage.decrypt_io(source, target, list(identities))
         except (pyrage.DecryptError, OSError) as exc:
-            _raise_cause(source, target)
+            raise_cause(source, target)
             raise SealError(f"The sealed file cannot be opened: {exc}.", hint=_why(exc)) from exc
     else:
         for piece in _files.chunks(t.cast(t.BinaryIO, source)):
@@ -307,95 +310,3 @@ def _why(exc: Exception) -> str:
     if "No matching keys" in str(exc):
         return "None of the identities given belongs to its recipients: see the manifest's files."
     return "It is damaged or cut off: compare its sha256 with the manifest's."
-
-
-def _raise_cause(*ends: _Source | _Target | _Decompress) -> None:
-    # pyrage turns whatever a Python stream raises into its own error, text only: put it back.
-    for end in ends:
-        if end.cause is not None:
-            raise end.cause
-
-
-class _Source:
-    """Reads through, counting, and remembers what went wrong."""
-
-    def __init__(self, raw: t.Any) -> None:
-        self._raw = raw
-        self.size_bytes = 0
-        self.cause: BaseException | None = None
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            data = self._raw.read(size)
-        except BaseException as exc:
-            self.cause = exc
-            raise
-        self.size_bytes += len(data)
-        return t.cast(bytes, data)
-
-
-class _Target:
-    """Writes through, hashing, and remembers what went wrong."""
-
-    def __init__(self, raw: t.Any) -> None:
-        self._raw = raw
-        self.hashing = _files.HashingWriter(raw)
-        self.cause: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self.hashing.write(data)
-        except BaseException as exc:
-            self.cause = exc
-            raise
-
-    def flush(self) -> None:
-        try:
-            self._raw.flush()
-        except BaseException as exc:
-            self.cause = exc
-            raise
-
-
-class _Decompress:
-    """Writes the decompressed bytes on, and remembers what went wrong."""
-
-    def __init__(self, raw: t.Any) -> None:
-        zstandard = _deps.load("zstandard")
-        self._error = zstandard.ZstdError
-        self._zstd = zstandard.ZstdDecompressor().decompressobj()
-        self._raw = raw
-        self._size_bytes = 0
-        self.cause: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        try:
-            for start in range(0, len(data), _SLICE_BYTES):
-                self._feed(data[start : start + _SLICE_BYTES])
-        except BaseException as exc:
-            self.cause = exc
-            raise
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def finish(self) -> int:
-        """Return the clear size of a file that ended where it should."""
-        if not self._zstd.eof:
-            raise SealError("The compressed file is cut off before its end.", hint=_DAMAGED)
-        self._raw.flush()
-        return self._size_bytes
-
-    def _feed(self, data: bytes) -> None:
-        if self._zstd.eof:
-            raise SealError("The compressed file goes on after its end.", hint=_DAMAGED)
-        try:
-            clear = self._zstd.decompress(data)
-        except self._error as exc:
-            raise SealError(f"The compressed file is damaged: {exc}.", hint=_DAMAGED) from exc
-        self._raw.write(clear)
-        self._size_bytes += len(clear)
-
-
-_DAMAGED = "Compare its sha256 with the manifest's, and copy it again."
