@@ -329,7 +329,7 @@ def action(call: _module.Call) -> _module.Outcome:
 
 def _present(call: _module.Call, wish: add.Wish) -> _module.Outcome:
     entry = call.params["id"]
-    result = {"id": entry, "path": wish.place.path(wish.prefix, entry)}
+    result: dict[str, t.Any] = {"id": entry, "path": wish.place.path(wish.prefix, entry)}
     before = add.read_back(wish, entry)
     if before is not None:
         return _module.Outcome(
@@ -345,16 +345,9 @@ def _present(call: _module.Call, wish: add.Wish) -> _module.Outcome:
         missing_hosts=tuple(call.params["missing_hosts"]),
     )
     finished = add.finish(wish, entry, records, now=_time.now())
-    return _module.Outcome(
-        {
-            **result,
-            "entry": summary(finished.entry),
-            "trust": finished.entry.trust,
-            "identity_record": finished.identity_record,
-        },
-        changed=True,
-        warnings=finished.warnings,
-    )
+    result["entry"], result["trust"] = summary(finished.entry), finished.entry.trust
+    result["identity_record"] = finished.identity_record
+    return _module.Outcome(result, changed=True, warnings=finished.warnings)
 
 
 def main() -> None:
