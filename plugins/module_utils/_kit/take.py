@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -143,13 +144,20 @@ def plan(options: Options) -> Plan:
 def write(
     wanted: Plan, dest_dir: str, sealed_to: t.Mapping[str, t.Sequence[str]]
 ) -> tuple[Written, ...]:
-    """Seal each part into `dest_dir`; each file is whole, or not there.
+    """Seal each part into `dest_dir`: all of them whole, or none is there.
 
     :raises KitError: the folder can't be written.
     """
-    return tuple(
-        _write(each, wanted.host, dest_dir, sealed_to[each.kit.part]) for each in wanted.bundles
-    )
+    written: list[Written] = []
+    try:
+        for each in wanted.bundles:
+            written.append(_write(each, wanted.host, dest_dir, sealed_to[each.kit.part]))
+    except BaseException:
+        for done in written:
+            with contextlib.suppress(OSError):
+                os.unlink(done.path)
+        raise
+    return tuple(written)
 
 
 def record(
