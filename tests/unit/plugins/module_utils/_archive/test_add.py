@@ -104,7 +104,7 @@ def test_finish_without_all_kits_says_so(
     assert (told["completeness"], told["members_without_kit"]) == (completeness, without)
 
 
-def test_start_two_at_once_both_become_entries(bench: Bench) -> None:
+def test_start_two_at_once_both_become_entries(bench: Bench, reliability: t.Any) -> None:
     wish = bench.wish()
     first = add.start(wish, now=NOW, really=True)
     second = add.start(wish, now=NOW, really=True)
@@ -113,6 +113,7 @@ def test_start_two_at_once_both_become_entries(bench: Bench) -> None:
     for started in (first, second):
         add.finish(wish, started.id, bench.records(started.path), now=NOW)
     assert bench.place.entries(bench.prefix) == sorted([first.id, second.id])
+    reliability("two runs at once into one archive", "both end as entries of their own")
 
 
 def test_start_in_check_mode_changes_nothing(bench: Bench) -> None:
@@ -219,7 +220,7 @@ def test_finish_kit_of_another_cluster_is_refused(bench: Bench) -> None:
         )
 
 
-def test_finish_another_cluster_under_the_name_is_refused(bench: Bench) -> None:
+def test_finish_another_cluster_under_the_name_is_refused(bench: Bench, reliability: t.Any) -> None:
     first = bench.add()
     tree = _tree(bench)
     other = dataclasses.replace(bench, cluster_id="1111", kube_system_uid="another")
@@ -229,6 +230,11 @@ def test_finish_another_cluster_under_the_name_is_refused(bench: Bench) -> None:
         assert word in str(caught.value)
     assert _tree(bench) == tree
     assert bench.place.entries(bench.prefix) == [first.entry.id]
+    reliability(
+        "a cluster under another's name",
+        "refused, both identities named, no entry, part removed",
+        message=str(caught.value),
+    )
 
 
 def test_finish_one_file_that_every_host_could_give_is_kept_once(bench: Bench) -> None:
@@ -402,7 +408,7 @@ def test_finish_archive_full_leaves_nothing_and_says_figures(
     )
 
 
-def test_read_entry_each_trust_state(bench: Bench) -> None:
+def test_read_entry_each_trust_state(bench: Bench, reliability: t.Any) -> None:
     wish, made = bench.wish(), [bench.add(now=NOW + dt.timedelta(hours=n)) for n in range(9)]
     folders = [Path(finished.path) for finished in made]
     ids = [finished.entry.id for finished in made]
@@ -440,6 +446,15 @@ def test_read_entry_each_trust_state(bench: Bench) -> None:
     assert [entry.id for entry in found] == [ids[0]]
     for entry in ids:
         json.dumps(summary(_judged(bench, entry)))
+    for fault, state in (
+        ("unsigned manifest", "unsigned"),
+        ("forged manifest", "forged"),
+        ("manifest replayed under another entry's ID", "foreign"),
+        ("archived file with one bit flipped", "damaged (its sha256; sizes alone do not show it)"),
+        ("archived file missing", "incomplete"),
+        ("manifest signed by a key that is not allowed", "unknown_signer"),
+    ):
+        reliability(fault, f"listed as {state}, never verified, never the latest")
 
 
 def test_read_entry_of_another_cluster_is_foreign(bench: Bench) -> None:
