@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import importlib
 import json
 import os
 import re
@@ -152,6 +153,30 @@ def _assert_hashes(
         assert entry["compact_revision"] == theirs["compact_revision"] == 5
         assert entry["revision"] == revision
         assert entry["error"] is None
+
+
+def test_every_return_value_is_documented_and_typed(first: Member) -> None:
+    returns = yaml.safe_load(importlib.import_module(MODULE).RETURN)
+    result = ask(first, hash_revision=1).result
+    for key in ("invocation", "changed", "warnings"):
+        result.pop(key, None)
+    assert set(result) == set(returns) - {"error"}
+    _compare(result, returns, "")
+
+
+def _compare(value: dict[str, t.Any], documented: dict[str, t.Any], where: str) -> None:
+    for key, shown in value.items():
+        assert key in documented, f"{where}{key} is returned, but not documented"
+        entry = documented[key]
+        if shown is None:
+            continue
+        kinds = {"str": str, "int": int, "bool": bool, "float": float, "list": list, "dict": dict}
+        assert type(shown) is kinds[entry["type"]], f"{where}{key}"
+        inner = shown if isinstance(shown, list) else [shown]
+        for each in inner:
+            if isinstance(each, dict):
+                assert set(each) == set(entry["contains"]), f"{where}{key}"
+                _compare(each, entry["contains"], f"{where}{key}.")
 
 
 def test_no_hash_unless_asked_and_nothing_written(alpha: Cluster, first: Member) -> None:
@@ -521,6 +546,7 @@ def _reissue(
     cluster: Cluster, member: Member, names: list[str], *, not_after: dt.datetime | None = None
 ) -> None:
     """Give a running etcd another server certificate: it reads the file at each handshake."""
+    cluster.status(member.name)  # its client port is open: it has read the first one
     pair = issue(
         cluster.pki.etcd_ca, member.name, usages=(SERVER, CLIENT), names=names, not_after=not_after
     )
