@@ -47,9 +47,7 @@ class Controller:
             etcd_archive=str(self.archive),
             etcd_recipients=list(keys.recipients),
             etcd_signing_key=str(keys.signing_key),
-            # .venv has what etcd_runtime would install into a virtual environment of each host
-            etcd_backup_install_runtime=False,
-            etcd_backup_include_wheelhouse=False,
+            etcd_runtime_path=str(binaries.cache_dir() / "runtime"),
             etcd_backup_spool_dir=str(self._spool),
             etcd_backup_staging_dir=str(self._spool),
         )
