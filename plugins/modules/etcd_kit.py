@@ -70,7 +70,8 @@ notes:
     Sockets, devices and FIFOs are never opened. Files above 16 MiB are left out with a warning.
   - Programs are not taken, such as the binaries that kubeconfigs run to get credentials.
   - Owner, mode and time (whole seconds) of files, folders and links are kept. SELinux labels, ACLs and extended attributes
-    are not, C(restorecon) sets the labels anew. C(tar -xpf KIT --exclude=index.json -C /) puts an opened kit back.
+    are not, C(restorecon) sets the labels anew.
+  - C(tar -xpf KIT --anchored --exclude=index.json -C /) puts an opened kit back.
 seealso:
   - module: controlplane.etcd.etcd_snapshot
   - module: controlplane.etcd.etcd_archive_add

@@ -236,7 +236,8 @@ def _kits(manifest: Manifest) -> list[str]:
             host = f"on host {_plain(file.host)}" if file.host else "on every control-plane host"
             lines += [
                 f"#   {host}:",
-                f"#     {_clear(file)} | tar -x -p --same-owner --numeric-owner -f - -C /",
+                f"#     {_clear(file)} | "
+                "tar -x -p --same-owner --numeric-owner --anchored --exclude=index.json -f - -C /",
             ]
     if not any(file.part == "pki" for file in manifest.files):
         lines.append("# (No host's files are in this entry.)")

@@ -5,7 +5,7 @@
 
 Members are sorted and keep owner, mode and time (whole seconds) of the host's files. index.json
 comes first; every other member is a path of the host without its leading slash, so that
-`tar -xpf KIT --exclude=index.json -C /` puts it back.
+`tar -xpf KIT --anchored --exclude=index.json -C /` puts it back.
 """
 
 from __future__ import annotations

@@ -110,6 +110,7 @@ class _Collector:
         self._missing: set[str] = set()
         self._excluded: set[str] = set()
         self._warnings: list[str] = []
+        self._untaken: dict[tuple[str, str], list[str]] = {}
         self._walked: set[str] = set()
         self._followed: set[tuple[str, str]] = set()
         self._total = 0
@@ -296,14 +297,14 @@ class _Collector:
         )
 
     def _is_missing(self, wish: _Wish, reason: str, *, always: bool = False) -> None:
-        if wish.strong and wish.name:
+        """Note a file that can't be taken; `always`: it is there, whoever wants it."""
+        if not wish.strong and not always:
+            return
+        if wish.name:
             self._missing.add(wish.name)
-        if wish.strong:
-            self._warn(
-                f"{wish.why} references {shown(wish.path)}, which is not in the kit: {reason.rstrip('.')}."
-            )
-        elif always:
-            self._warn(reason)
+        whys = self._untaken.setdefault((wish.path, reason.rstrip(".")), [])
+        if wish.strong and wish.why not in whys:
+            whys.append(wish.why)
 
     def _leave_out(self, wish: _Wish, reason: str) -> None:
         if not self._full:
@@ -319,8 +320,19 @@ class _Collector:
         if text not in self._warnings:
             self._warnings.append(text)
 
+    def _warn_of_untaken(self) -> None:
+        for (path, reason), whys in self._untaken.items():
+            if not whys:
+                self._warn(f"{reason}.")
+                continue
+            more = f" (and {len(whys) - 1} more)" if len(whys) > 1 else ""
+            self._warn(
+                f"{whys[0]}{more} references {shown(path)}, which is not in the kit: {reason}."
+            )
+
     def result(self) -> Collection:
         """Return all that was found."""
+        self._warn_of_untaken()
         if not self._files:
             raise KitError(
                 f"Nothing of a control plane was found on this host (layout {self._places.layout}): "
@@ -333,8 +345,8 @@ class _Collector:
         usual = set(self._places.expected) - present - self._missing - self._excluded
         if usual:
             self._warn(
-                f"A {self._places.layout} control plane usually has {len(usual)} more file(s), not "
-                f"found here: {', '.join(sorted(usual))}."
+                f"A {self._places.layout} control plane usually has {len(usual)} more file(s), which "
+                f"are not in the kit: {', '.join(sorted(usual))}."
             )
         return Collection(
             files=files,
