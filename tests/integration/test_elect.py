@@ -12,6 +12,8 @@ import time
 import typing as t
 from pathlib import Path
 
+import etcd3.etcdrpc as rpc
+import grpc
 import pytest
 import yaml
 
@@ -221,6 +223,36 @@ def test_one_members_hash_differs(tmp_path: Path, reliability: t.Any) -> None:
         "one member's HashKV differs", "the cluster is refused, the member named",
         area="elect", message=found["error"]["msg"],
     )  # fmt: skip
+
+
+def test_member_with_corrupt_alarm_is_not_elected(tmp_path: Path, reliability: t.Any) -> None:
+    with Cluster("rotten", size=3) as cluster:
+        followers = sorted(name for name in cluster.members if name != cluster.leader())
+        identity = cluster.status(followers[0])["header"]["member_id"]
+        raise_alarm(cluster, identity, rpc.CORRUPT)
+        found = run(tmp_path, cluster.inventory())["rotten"]
+    assert found["outcome"] == "elected"
+    assert found["source"] == followers[1]
+    assert any(f"{followers[0]} raised alarm CORRUPT" in reason for reason in found["reasons"])
+    assert any("CORRUPT" in warning for warning in found["warnings"])
+    reliability(
+        "CORRUPT alarm of one member", "another one is elected, with a warning", area="elect"
+    )
+
+
+def raise_alarm(cluster: Cluster, member_id: int, alarm: int) -> None:
+    """Raise an alarm in a member's name, as etcd's own corruption check does."""
+    member = next(iter(cluster.members.values()))
+    pki = member.certificates_dir / "etcd"
+    credentials = grpc.ssl_channel_credentials(
+        *((pki / name).read_bytes() for name in ("ca.crt", "server.key", "server.crt"))
+    )
+    target = member.endpoint.replace("https://", "")
+    with grpc.secure_channel(target, credentials) as channel:
+        request = rpc.AlarmRequest(
+            action=rpc.AlarmRequest.ACTIVATE, memberID=member_id, alarm=alarm
+        )
+        rpc.MaintenanceStub(channel).Alarm(request, timeout=20)
 
 
 def test_no_quorum(tmp_path: Path, reliability: t.Any) -> None:

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -24,6 +25,7 @@ import pytest
 import yaml
 
 from lab import versions
+from lab.binaries import get as get_binaries
 from lab.loopback import Cluster
 from lab.member import Member
 from lab.pki import CLIENT, SERVER, issue
@@ -504,6 +506,89 @@ class TestClusterInTrouble:
         assert entry["hash"] is None
         assert entry["error"]["kind"] == "revision_unavailable"
         reliability("HashKV at a compacted revision", "recorded, not failed", area="info")
+
+
+CONTAINER = """
+import ctypes, os, sys
+root, data, *argv = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+def do(name, *args):
+    if getattr(libc, name)(*args):
+        raise OSError(ctypes.get_errno(), name)
+do("unshare", 0x20000)
+do("mount", b"none", b"/", None, 0x44000, None)  # MS_REC | MS_PRIVATE
+do("mount", root.encode(), root.encode(), None, 0x1000, None)  # MS_BIND
+do("mount", data.encode(), f"{root}/data".encode(), None, 0x1000, None)
+os.chdir(root)
+if libc.syscall(155, b".", b"."):  # pivot_root on x86_64, the way runc does it
+    raise OSError(ctypes.get_errno(), "pivot_root")
+do("umount2", b".", 2)  # MNT_DETACH
+os.execv("/usr/local/bin/etcd", argv)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="pivot_root, as a container's root, needs root")
+def test_tools_of_a_container_are_found_through_proc(tmp_path: Path) -> None:
+    image, data = tmp_path / "image", tmp_path / "host" / "var" / "lib" / "etcd"
+    binaries = _image(image)
+    data.mkdir(parents=True)
+    (image / "data").mkdir()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        client, peer = (f"http://127.0.0.1:{s.getsockname()[1]}" for s in (one, two))
+    flags = {
+        "name": "boxed",
+        "data-dir": "/data",
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"boxed={peer}",
+    }
+    words = ["etcd", *(f"--{name}={value}" for name, value in flags.items())]
+    manifest = {
+        "kind": "Pod",
+        "spec": {
+            "containers": [
+                {"command": words, "volumeMounts": [{"name": "d", "mountPath": "/data"}]}
+            ],
+            "volumes": [{"name": "d", "hostPath": {"path": str(data)}}],
+        },
+    }
+    (tmp_path / "etcd.yaml").write_text(yaml.safe_dump(manifest))
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTAINER, str(image), str(data), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + 30
+        while True:
+            result = ask(static_pod_path=str(tmp_path)).result
+            if not result.get("failed"):
+                break
+            assert time.monotonic() < end, result["msg"]
+    finally:
+        process.kill()
+        process.wait()
+    assert result["layout"]["data_dir"] == str(data)
+    assert result["host"]["etcd_pid"] == process.pid
+    found = {tool["name"]: tool for tool in result["tools"]}
+    for name in ("etcd", "etcdctl", "etcdutl"):
+        assert found[name]["path"] == f"/proc/{process.pid}/root/usr/local/bin/{name}"
+        assert found[name]["version"] == binaries.version
+
+
+def _image(root: Path) -> t.Any:
+    """Lay a file tree that holds etcd's static programs alone, as its image does."""
+    found = get_binaries(versions.ETCD_DEFAULT)
+    target = root / "usr" / "local" / "bin"
+    target.mkdir(parents=True)
+    for path in (found.etcd, found.etcdctl, found.etcdutl):
+        shutil.copy(path, target / path.name)
+    return found
 
 
 class TestNoMember:

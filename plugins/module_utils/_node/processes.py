@@ -80,10 +80,17 @@ def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
 
 
 def _beside(process: EtcdProcess | None, name: str) -> str | None:
+    """Return a tool in the folder of the running program, as seen from here."""
     if process is None or os.path.basename(process.program) != "etcd":
         return None
-    path = process.reach(os.path.join(os.path.dirname(process.program), name))
-    return path if os.path.isfile(path) else None
+    folder = os.path.dirname(process.program)
+    path = process.reach(os.path.join(folder, name))
+    if os.path.isfile(path):
+        return path
+    # Of a process in a mere chroot, the kernel shows the program's path from our own root.
+    plain = os.path.join(folder, name)
+    same = _inode(process.program) == _inode(f"/proc/{process.pid}/exe")
+    return plain if same and os.path.isfile(plain) else None
 
 
 def _platform() -> str:

@@ -264,15 +264,16 @@ def _expected(kind: LayoutKind, layout: Layout | None) -> tuple[str, ...]:
         "kubelet.conf",
         "scheduler.conf",
         "kubelet/config.yaml",
-        "kubelet/kubeadm-flags.env" if kind == LayoutKind.KUBEADM else "kubelet/kubelet.env",
         "kubelet/client-current.pem",
     ]
     wanted += [name for name in names.MANIFESTS.values() if name != "manifests/etcd.yaml"]
     wanted.append("etcd/ca.crt")
+    if kind == LayoutKind.KUBEADM:
+        wanted.append("kubelet/kubeadm-flags.env")
     if layout is not None:
-        wanted += ["etcd/ca.key", "etcd/server.crt", "etcd/server.key"]
-        wanted += ["etcd/peer.crt", "etcd/peer.key"]
+        wanted += ["etcd/server.crt", "etcd/server.key", "etcd/peer.crt", "etcd/peer.key"]
     if layout is not None and layout.kind == LayoutKind.KUBEADM:
+        wanted.append("etcd/ca.key")  # kubespray leaves it on the first host only
         wanted += ["etcd/healthcheck-client.crt", "etcd/healthcheck-client.key"]
         wanted.append("manifests/etcd.yaml")
     if layout is not None and layout.unit:
