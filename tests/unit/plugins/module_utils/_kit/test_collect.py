@@ -232,6 +232,8 @@ def test_without_ca_keys_none_is_in_it(kubeadm_host: Path) -> None:
 def test_kubespray_host_is_taken_whole(kubespray_host: Path) -> None:
     plan = look(kubespray_host)
     assert plan.layout == "systemd"
+    assert plan.collection.missing == ()
+    assert plan.warnings == ()
     assert set(taken(plan)) == all_files(kubespray_host)
     assert {
         "etcd/ca.crt",
