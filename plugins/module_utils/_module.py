@@ -63,6 +63,10 @@ def run(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
+    # etcdctl's --user name:password, also out of ETCDCTL_USER: what follows the colon is a secret.
+    secret = str(module.params.get("user") or "").partition(":")[2]
+    if secret:
+        module.no_log_values.add(secret)
     call = Call(module.params, module.check_mode, module._diff)
     try:
         _ensure(needs)

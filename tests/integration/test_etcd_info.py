@@ -393,6 +393,15 @@ class TestAuthentication:
         assert answer.result["hash_kv"][0]["hash"]
         assert guarded.password not in json.dumps(answer.result)
 
+    def test_user_and_password_in_one_as_etcdctl_takes_it(self, guarded: Cluster) -> None:
+        member = next(iter(guarded.members.values()))
+        answer = ask(member, user=f"root:{guarded.password}")
+        assert answer.result["quorum"]["has_quorum"]
+        assert guarded.password not in json.dumps(answer.result)
+        answer = ask(member, user="root:wrong-a7c1")
+        failed(answer, "authentication_failed", member.endpoint, "'root'")
+        assert "wrong-a7c1" not in json.dumps(answer.result)
+
     def test_password_that_is_wrong(self, guarded: Cluster) -> None:
         member = next(iter(guarded.members.values()))
         answer = ask(member, user="root", password="wrong-a7c1")
