@@ -5,142 +5,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
-import tarfile
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-ANSIBLE_PLAYBOOK = ROOT / ".venv" / "bin" / "ansible-playbook"
-COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".venv" / "collections"))
-FILES = Path(COLLECTIONS, "ansible_collections/controlplane/etcd/roles/etcd_runtime/files")
-MINORS = range(9, 15)
-MACHINE = os.uname().machine
-# A host without a way to any index.
-CLOSED = {
-    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-    "PIP_FIND_LINKS": "",
-    "PIP_RETRIES": "0",
-    "NO_PROXY": "127.0.0.1",
-}
-PLAYBOOK = [
-    {
-        "hosts": "all",
-        "gather_facts": False,
-        "roles": ["controlplane.etcd.etcd_runtime"],
-        "tasks": [
-            {
-                "name": "Say what this task runs in",
-                "ansible.builtin.setup": {"gather_subset": ["!all", "!min", "python"]},
-                "register": "seen",
-            },
-            {
-                "name": "Show it",
-                "ansible.builtin.debug": {
-                    "msg": "runs in={{ seen.ansible_facts.ansible_python.executable }}"
-                },
-            },
-        ],
-    }
-]
-
-
-def _pythons() -> dict[str, str]:
-    """Find the Pythons of this machine: tag -> interpreter."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = ["/usr/bin/python3", *sorted(map(str, pyenv.glob("versions/*/bin/python3")))]
-    candidates += filter(None, (shutil.which(f"python3.{minor}") for minor in MINORS))
-    found: dict[str, str] = {}
-    code = "import sys, platform; print(f'cp3{sys.version_info[1]}', platform.libc_ver()[0])"
-    for candidate in candidates:
-        with contextlib.suppress(OSError):
-            done = subprocess.run([candidate, "-c", code], capture_output=True, text=True)
-            tag, _, libc = done.stdout.strip().partition(" ")
-            if libc == "glibc" and tag in {f"cp3{minor}" for minor in MINORS}:
-                found.setdefault(tag, candidate)
-    return found
-
-
-PYTHONS = _pythons()
-PYTHON = next(iter(PYTHONS.values()))
-
-
-@dataclasses.dataclass(frozen=True)
-class Ran:
-    status: int
-    output: str
-
-    def counts(self, host: str) -> dict[str, int]:
-        """Return the recap's figures for one host."""
-        line = re.search(rf"^{host} +: (ok=.*)$", self.output, re.MULTILINE)
-        assert line, self.output
-        return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line[1])}
-
-
-class Machine:
-    """Runs the role on this machine under as many inventory names as asked."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def path(self, host: str = "one") -> Path:
-        return self.folder / host
-
-    def run(
-        self,
-        *arguments: str,
-        hosts: t.Sequence[str] = ("one",),
-        environment: t.Mapping[str, str] | None = None,
-        playbook: t.Sequence[t.Mapping[str, t.Any]] = tuple(PLAYBOOK),
-        **variables: object,
-    ) -> Ran:
-        own = {host: {"etcd_runtime_path": str(self.path(host))} for host in hosts}
-        shared = {
-            "ansible_connection": "local",
-            "etcd_runtime_interpreter": PYTHON,
-            **{f"etcd_runtime_{name}": value for name, value in variables.items()},
-        }
-        inventory = self.folder / "inventory.json"
-        inventory.write_text(json.dumps({"all": {"vars": {}, "hosts": own}}))
-        play = self.folder / "play.json"
-        play.write_text(json.dumps(playbook))
-        extra = self.folder / "variables.json"
-        extra.write_text(json.dumps(shared))
-        done = subprocess.run(
-            [
-                str(ANSIBLE_PLAYBOOK), "-i", str(inventory), str(play), "-e", f"@{extra}",
-                *arguments,
-            ],
-            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS, "ANSIBLE_NOCOLOR": "1",
-                 **(environment or {})},
-            capture_output=True, text=True, check=False, timeout=500,
-        )  # fmt: skip
-        return Ran(done.returncode, done.stdout + done.stderr)
-
-    def settings(self, wheelhouse: Path) -> dict[str, str]:
-        """Return what the role tells runtime.py on the host, for a run that is to be killed."""
-        digests = json.loads((FILES / "locks" / "index.json").read_text())
-        tag = next(tag for tag, python in PYTHONS.items() if python == PYTHON)
-        name = f"{tag}-linux-{MACHINE}-{digests[tag][:12]}"
-        return {
-            "path": str(self.path()),
-            "lock": str(FILES / "locks" / f"{tag}.txt"),
-            "digest": digests[tag],
-            "name": name,
-            "wheelhouse": str(wheelhouse / f"{name}.tar"),
-        }
+from lab.runtime_role import (
+    CLOSED,
+    FILES,
+    PLAYBOOK,
+    PYTHON,
+    PYTHONS,
+    Machine,
+    assert_whole,
+    forge,
+    make_wheelhouses,
+    planted_variables,
+)
 
 
 @pytest.fixture
@@ -152,51 +40,10 @@ def machine(tmp_path: Path) -> Machine:
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheelhouses for all Pythons of this machine, made by the role on the controller."""
     folder = tmp_path_factory.mktemp("wheelhouse")
-    ran = _make_wheelhouses(folder)
+    ran = make_wheelhouses(folder)
     assert ran.status == 0, ran.output
     assert ran.counts("localhost")["changed"] == 1
     return folder
-
-
-def _make_wheelhouses(folder: Path, *arguments: str, **planted: t.Any) -> Ran:
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars_files": planted.get("vars_files", []),
-        "tasks": [
-            {
-                "name": "Make them",
-                "ansible.builtin.import_role": {
-                    "name": "controlplane.etcd.etcd_runtime",
-                    "tasks_from": "wheelhouse",
-                },
-            }
-        ],
-    }
-    return Machine(folder.parent).run(
-        *arguments,
-        hosts=(),
-        playbook=[play],
-        environment=planted.get("environment", {}),
-        wheelhouse_folder=str(folder),
-        wheelhouse_targets=[f"{tag}-linux-{MACHINE}" for tag in PYTHONS],
-    )
-
-
-def _assert_whole(path: Path) -> None:
-    """The environment imports what the modules need, and nothing unfinished lies beside it."""
-    environment = (path / "venv").resolve(strict=True)
-    code = "import etcd3.etcdrpc, google_crc32c, pyrage, zstandard, cryptography.x509; print('ok')"
-    done = subprocess.run(
-        [str(environment / "bin" / "python"), "-c", code],
-        env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stdout == "ok\n", done.stderr
-    previous = json.loads((environment / "runtime.json").read_text())["previous"]
-    kept = {environment.name, previous} - {""}
-    assert {entry.name for entry in (path / "environments").iterdir()} == kept
-    assert not list(path.glob(".work-*"))
 
 
 def test_role_with_index_makes_environment_and_second_run_changes_nothing(
@@ -210,7 +57,7 @@ def test_role_with_index_makes_environment_and_second_run_changes_nothing(
     real = machine.run("-vvv")
     assert real.status == 0, real.output
     assert real.counts("one")["changed"] == 1
-    _assert_whole(machine.path())
+    assert_whole(machine.path())
     environment = (machine.path() / "venv").resolve()
     assert f"runs in={environment}/bin/python" in real.output
     kept = next((machine.path() / "wheelhouse").glob("*.tar"))
@@ -239,7 +86,7 @@ def test_role_with_wheelhouse_needs_no_network(
     )  # fmt: skip
     assert made.status == 0, made.output
     assert made.counts("one")["changed"] == 1
-    _assert_whole(machine.path())
+    assert_whole(machine.path())
     assert next((machine.path() / "wheelhouse").iterdir()).name.startswith(f"{tag}-linux-")
 
     again = machine.run(environment=CLOSED, wheelhouse=str(wheelhouse), interpreter=interpreter)
@@ -250,7 +97,7 @@ def test_role_with_wheelhouse_needs_no_network(
 
 
 def test_role_with_closed_index_fails_and_shows_no_password(machine: Machine) -> None:
-    play = [{**PLAYBOOK[0], "vars_files": [str(_planted(machine.folder))]}]
+    play = [{**PLAYBOOK[0], "vars_files": [str(planted_variables(machine.folder))]}]
     ran = machine.run("-vvv", playbook=play, hosts=("one",), environment=CLOSED)
     assert ran.status != 0
     assert f"The environment {machine.path()} could not be made on one: pip download" in ran.output
@@ -260,28 +107,17 @@ def test_role_with_closed_index_fails_and_shows_no_password(machine: Machine) ->
 
 
 def test_wheelhouse_with_closed_index_fails_and_shows_no_password(tmp_path: Path) -> None:
-    planted = [str(_planted(tmp_path))]
-    ran = _make_wheelhouses(tmp_path / "wheelhouse", "-vvv", environment=CLOSED, vars_files=planted)
+    planted = [str(planted_variables(tmp_path))]
+    ran = make_wheelhouses(tmp_path / "wheelhouse", "-vvv", environment=CLOSED, vars_files=planted)
     assert ran.status != 0
     assert f"could not be made in {tmp_path}/wheelhouse on the controller: pip" in ran.output
     assert "planted-" not in ran.output
     assert not list((tmp_path / "wheelhouse").glob("*.tar"))
 
 
-def _planted(folder: Path) -> Path:
-    """Write variables that hold a password in the index's address and one in pip's environment."""
-    variables = folder / "planted.json"
-    content = {
-        "etcd_runtime_index_url": "http://user:planted-9f2c@127.0.0.1:9/simple",
-        "etcd_runtime_environment": {"HTTPS_PROXY": "http://planted-77aa:planted-51be@127.0.0.1:9"},
-    }
-    variables.write_text(json.dumps(content))
-    return variables
-
-
 def test_wheelhouse_made_twice_changes_nothing(wheelhouse: Path) -> None:
     before = {one: (one.stat().st_mtime_ns, one.stat().st_ino) for one in wheelhouse.glob("*.tar")}
-    ran = _make_wheelhouses(wheelhouse)
+    ran = make_wheelhouses(wheelhouse)
     assert ran.status == 0, ran.output
     assert ran.counts("localhost")["changed"] == 0
     assert before == {one: (one.stat().st_mtime_ns, one.stat().st_ino) for one in before}
@@ -296,7 +132,7 @@ def test_role_with_forged_wheel_refuses_and_keeps_what_is_in_use(
     forged = tmp_path / "forged"
     forged.mkdir()
     source = Path(machine.settings(wheelhouse)["wheelhouse"])
-    _forge(source, forged / source.name)
+    forge(source, forged / source.name)
 
     ran = machine.run(wheelhouse=str(forged), environment=CLOSED)
     assert ran.status != 0
@@ -308,26 +144,9 @@ def test_role_with_forged_wheel_refuses_and_keeps_what_is_in_use(
     assert kept.read_bytes() == source.read_bytes()
 
     assert machine.run(wheelhouse=str(wheelhouse), environment=CLOSED).status == 0
-    _assert_whole(machine.path())
+    assert_whole(machine.path())
     reliability("A wheel in the wheelhouse is forged", "refused; the environment in use stays",
                 area="runtime", message=message[0])  # fmt: skip
-
-
-def _forge(source: Path, target: Path) -> None:
-    """Copy a wheelhouse with another six in it, its requirements.txt made to fit."""
-    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
-        digests = {}
-        for member in sorted(old.getmembers(), key=lambda one: one.name.endswith(".txt")):
-            handle = old.extractfile(member)
-            assert handle
-            data = handle.read()
-            if member.name.startswith("six-"):
-                digests[hashlib.sha256(data).hexdigest()] = hashlib.sha256(data + b"!").hexdigest()
-                data += b"!"
-            for honest, forged in digests.items():
-                data = data.replace(honest.encode(), forged.encode())
-            member.size = len(data)
-            new.addfile(member, io.BytesIO(data))
 
 
 def test_role_with_truncated_wheelhouse_refuses(
@@ -388,7 +207,7 @@ def test_role_after_kill_mends(
     mended = machine.run(wheelhouse=str(wheelhouse), environment=CLOSED)
     assert mended.status == 0, mended.output
     assert mended.counts("one")["changed"] == 1
-    _assert_whole(machine.path())
+    assert_whole(machine.path())
     reliability(f"The making of a host's environment is killed (-9) {moment}",
                 "what was in use stays; the next run mends it", area="runtime")  # fmt: skip
 
@@ -420,7 +239,7 @@ def test_role_with_two_hosts_on_one_folder_makes_one_environment(
     )  # fmt: skip
     assert ran.status == 0, ran.output
     assert sorted(ran.counts(host)["changed"] for host in ("one", "two")) == [0, 1]
-    _assert_whole(machine.path())
+    assert_whole(machine.path())
 
 
 @pytest.mark.skipif(len(PYTHONS) < 2, reason="this machine has one Python only")
@@ -435,7 +254,7 @@ def test_role_with_another_python_replaces_and_keeps_one_before(
         )  # fmt: skip
         assert ran.status == 0, ran.output
         assert ran.counts("one")["changed"] == 1
-        _assert_whole(machine.path())
+        assert_whole(machine.path())
         seen.append((machine.path() / "venv").resolve().name)
     assert {e.name for e in (machine.path() / "environments").iterdir()} == set(seen[-2:])
 
@@ -447,4 +266,4 @@ def test_role_mends_an_environment_changed_by_hand(machine: Machine, wheelhouse:
     ran = machine.run(environment=CLOSED)  # from the wheelhouse that the host kept
     assert ran.status == 0, ran.output
     assert ran.counts("one")["changed"] == 1
-    _assert_whole(machine.path())
+    assert_whole(machine.path())
