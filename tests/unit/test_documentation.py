@@ -28,7 +28,9 @@ def documented_options(name: str) -> dict[str, t.Any]:
         loaded = importlib.import_module(f"{HOME}doc_fragments.{fragment_name}").ModuleDocFragment
         text = getattr(loaded, (section or "documentation").upper())
         options.update(yaml.safe_load(text).get("options") or {})
-    options.update(documentation.get("options") or {})
+    # As ansible-doc merges them: the module's own words go over the fragment's, word by word.
+    for name, own in (documentation.get("options") or {}).items():
+        options[name] = {**options.get(name, {}), **own}
     return options
 
 
