@@ -67,12 +67,18 @@ def _reap() -> None:
 
 
 def run(
-    argv: t.Sequence[str | Path], *, env: t.Mapping[str, str] | None = None, cwd: Path | None = None
+    argv: t.Sequence[str | Path],
+    *,
+    env: t.Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    watch: t.Callable[[str], None] = lambda _: None,
 ) -> str:
     """Run a program in a session of its own; return all it said, or raise Failed with it.
 
-    Ctrl-C so reaches the demo alone, which then ends the program in order.
+    Ctrl-C so reaches the demo alone, which then ends the program in order. `watch` is given each
+    line as it comes.
     """
+    said: list[str] = []
     with subprocess.Popen(
         [str(word) for word in argv],
         env=None if env is None else dict(env),
@@ -85,14 +91,18 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            said, _ = process.communicate()
+            for line in process.stdout or ():
+                said.append(line)
+                watch(line.rstrip("\n"))
+            process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(15)
             process.kill()
             raise
+    text = "".join(said)
     if process.returncode:
         command = " ".join(str(word) for word in argv)
-        raise Failed(f"{said.rstrip()}\n\n{command}: exit status {process.returncode}.")
-    return said
+        raise Failed(f"{text.rstrip()}\n\n{command}: exit status {process.returncode}.")
+    return text

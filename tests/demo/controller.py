@@ -20,6 +20,7 @@ from lab import binaries, objects
 from lab.loopback import Cluster
 
 RECAP = re.compile(r"^(\S+) +: (ok=.*)$", re.MULTILINE)
+TASK = re.compile(r"^TASK \[(?:\S+ : )?(.*?)\] \**$")
 Entry = dict[str, t.Any]
 
 
@@ -72,16 +73,26 @@ class Controller:
         clean["PATH"] = f"{tools}:{clean['PATH']}"
         return {**clean, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_NOCOLOR": "1"}
 
-    def _playbook(self, *arguments: str | Path) -> str:
+    def _playbook(
+        self, *arguments: str | Path, progress: t.Callable[[str], None] | None = None
+    ) -> str:
+        def watch(line: str) -> None:
+            found = TASK.match(line)
+            if found and progress:
+                progress(found[1])
+
         said = run(
-            [self._bin / "ansible-playbook", *arguments], env=self._environment, cwd=self._folder
+            [self._bin / "ansible-playbook", *arguments],
+            env=self._environment,
+            cwd=self._folder,
+            watch=watch,
         )
         self._said.append(said)
         return said
 
-    def backup(self) -> list[str]:
+    def backup(self, progress: t.Callable[[str], None]) -> list[str]:
         """Back up all clusters; return a line for each host."""
-        said = self._playbook("controlplane.etcd.backup", "-i", self._inventory)
+        said = self._playbook("controlplane.etcd.backup", "-i", self._inventory, progress=progress)
         lines = [f"{host}: {' '.join(counts.split())}" for host, counts in RECAP.findall(said)]
         if not lines:
             raise Failed(f"{said}\n\nansible-playbook reached no host.")

@@ -83,33 +83,33 @@ def demo(folder: Path, *, copies: int) -> None:
     stages = Stages(9)
     version = versions.ETCD_DEFAULT
     print("controlplane.etcd: two real etcd clusters on loopback, backed up twice\n")
-    with stages.stage(f"etcd {version} from its Go modules (built once, then cached)") as notes:
-        notes.append(str(binaries.get(version).directory))
+    with stages.stage(f"etcd {version} from its Go modules (built once, then cached)") as stage:
+        stage.notes.append(str(binaries.get(version).directory))
     with stages.stage("Keys: two age identities, one of them for escrow; one to sign"):
         made = keys.make(folder / "keys")
     with contextlib.ExitStack() as stack, contextlib.ExitStack():
         with stages.stage("Two TLS clusters in kubeadm's layout: prod (3 members), edge (1)"):
             prod = stack.enter_context(_cluster("prod", size=3, folder=folder))
             edge = stack.enter_context(_cluster("edge", size=1, folder=folder))
-        with stages.stage("Kubernetes objects, as a real API server wrote them") as notes:
+        with stages.stage("Kubernetes objects, as a real API server wrote them") as stage:
             for cluster, times in ((prod, copies), (edge, 1)):
                 filled = objects.fill(cluster, copies=times, name=cluster.name)
-                notes.append(
+                stage.notes.append(
                     f"{cluster.name}: {filled.key_count:,} keys at revision {filled.revision:,}"
                 )
         controller = Controller(ROOT, folder / "controller", keys=made, clusters=(prod, edge))
-        with stages.stage("ansible-playbook controlplane.etcd.backup") as notes:
-            notes += controller.backup()
-        with stages.stage("A day goes by: events expire, pods come and go") as notes:
-            notes.append(_a_day(prod))
-        with stages.stage("ansible-playbook controlplane.etcd.backup, once more") as notes:
-            notes += controller.backup()
-        with stages.stage("What was archived, and how it was checked (etcd_archive_info)") as notes:
+        with stages.stage("ansible-playbook controlplane.etcd.backup") as stage:
+            stage.notes += controller.backup(stage.progress)
+        with stages.stage("A day goes by: events expire, pods come and go") as stage:
+            stage.notes.append(_a_day(prod))
+        with stages.stage("ansible-playbook controlplane.etcd.backup, once more") as stage:
+            stage.notes += controller.backup(stage.progress)
+        with stages.stage("What was archived, and how it was checked (etcd_archive_info)") as stage:
             entries = controller.look()
-            notes += archive.show(entries, runs=2)
-            notes.append(controller.nothing_left())
-        with stages.stage("The newest archive of prod, opened by its RESTORE.txt alone") as notes:
-            notes += restore.follow(
+            stage.notes += archive.show(entries, runs=2)
+            stage.notes.append(controller.nothing_left())
+        with stages.stage("The newest archive of prod, opened by its RESTORE.txt alone") as stage:
+            stage.notes += restore.follow(
                 controller.archive / prod.name / entries[prod.name][-1]["id"],
                 scratch=folder / "opened",
                 keys=made,

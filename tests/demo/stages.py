@@ -13,6 +13,22 @@ import typing as t
 WIDTH = 78
 
 
+class Stage:
+    """What a stage has to say: `notes` below its line, and meanwhile what it is at."""
+
+    def __init__(self, head: str) -> None:
+        self.notes: list[str] = []
+        self.live = sys.stdout.isatty()
+        self._head = head
+        self.progress("")
+
+    def progress(self, text: str) -> None:
+        """Show on a terminal what goes on; elsewhere nothing."""
+        if self.live:
+            line = f"{self._head}... {text}"[:WIDTH]
+            print(f"\r{line:{WIDTH}}", end="", flush=True)
+
+
 class Stages:
     """Numbers the stages and prints one line for each as it ends."""
 
@@ -22,24 +38,21 @@ class Stages:
         self._started = time.monotonic()
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> t.Iterator[list[str]]:
-        """Announce a stage; what is appended to the list is printed below its line."""
+    def stage(self, title: str) -> t.Iterator[Stage]:
+        """Announce a stage, and say at its end what it took and its notes."""
         self._number += 1
         head = f"[{self._number}/{self._count}] {title} "
-        live = sys.stdout.isatty()
-        if live:
-            print(head + "...", end="", flush=True)
         began = time.monotonic()
-        notes: list[str] = []
-        word = "failed after"
+        stage = Stage(head)
+        word = "failed after "
         try:
-            yield notes
+            yield stage
             word = ""
         finally:
-            took = f" {word} {time.monotonic() - began:.1f} s".replace("  ", " ")
+            took = f" {word}{time.monotonic() - began:.1f} s"
             line = head + "." * max(3, WIDTH - len(head) - len(took)) + took
-            print(("\r" if live else "") + line, flush=True)
-            for note in notes:
+            print(("\r" if stage.live else "") + line, flush=True)
+            for note in stage.notes:
                 print(f"      {note}".rstrip(), flush=True)
 
     def total(self) -> float:
