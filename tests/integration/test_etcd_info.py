@@ -425,6 +425,7 @@ class TestClusterInTrouble:
         self, alpha: Cluster, first: Member, reliability: t.Any
     ) -> None:
         other = next(name for name in alpha.members if name not in (first.name, alpha.leader()))
+        healthy = ask(first)
         with alpha.paused(other):
             answer = ask(first)
         assert answer.result["quorum"] == {
@@ -437,7 +438,8 @@ class TestClusterInTrouble:
         shown = next(each for each in answer.result["members"] if each["name"] == other)
         assert shown["reachable"] is False
         assert shown["error"]["kind"] == "endpoint_timeout"
-        assert answer.seconds < 10
+        # dial_timeout (2 s) twice: once to connect, once to tell why; and room for a busy machine
+        assert answer.seconds < 3 * healthy.seconds + 8
         warnings = answer.result["warnings"]
         assert any(other in str(warning) for warning in warnings)
         reliability(
