@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 import sys
 import typing as t
@@ -19,10 +20,14 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     EtcdToolError,
 )
 
-__all__ = ["Call", "Outcome", "run"]
+__all__ = ["Call", "Outcome", "exposed", "run"]
 
 # Where role etcd_runtime makes the environment unless told otherwise.
 _RUNTIME_PYTHON = "/opt/controlplane-etcd/venv/bin/python"
+
+_PRIVATE_KEY = re.compile(r"AGE-SECRET-KEY-|AGE-PLUGIN-|PRIVATE KEY-----", re.IGNORECASE)
+# Shorter lines of a key would hide words that mean something else.
+_KEY_LINE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,52 @@ class Outcome:
     diff: t.Mapping[str, t.Any] | None = None
 
 
+class _Module(AnsibleModule):
+    """An AnsibleModule that hides secrets given in options that hold none.
+
+    Both methods come before anything is shown: the host's system log, and any result.
+    """
+
+    def _log_invocation(self) -> None:
+        self.hide()
+        super()._log_invocation()
+
+    def fail_json(self, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
+        self.hide()
+        super().fail_json(*args, **kwargs)
+        raise AssertionError("fail_json exits")
+
+    def hide(self) -> None:
+        """Have what `exposed` finds shown nowhere."""
+        self.no_log_values.update(exposed(self.params))
+
+
+def exposed(params: t.Mapping[str, t.Any]) -> set[str]:
+    """Find secrets in options that are shown: private keys given for public ones or for paths.
+
+    And the password of etcdctl's `--user name:password`, which ETCDCTL_USER may hold, too.
+    """
+    found: set[str] = set()
+    for text in _texts(params):
+        if _PRIVATE_KEY.search(text):
+            lines = [line.strip() for line in text.splitlines()]
+            found |= {text, *(line for line in lines if len(line) >= _KEY_LINE)}
+    found.add(str(params.get("user") or "").partition(":")[2])
+    return found - {""}
+
+
+def _texts(value: t.Any) -> t.Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, t.Mapping):
+        for name, below in value.items():
+            yield str(name)
+            yield from _texts(below)
+    elif isinstance(value, (list, tuple)):
+        for below in value:
+            yield from _texts(below)
+
+
 def run(
     argument_spec: t.Mapping[str, t.Any],
     action: t.Callable[[Call], Outcome],
@@ -58,15 +109,10 @@ def run(
     saying what is missing. `constraints` go to AnsibleModule (required_if and the like). SIGTERM
     and SIGHUP end the module by SystemExit, so that every `finally` runs.
     """
-    module = AnsibleModule(
-        argument_spec=dict(argument_spec), supports_check_mode=True, **constraints
-    )
+    module = _Module(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
+    module.hide()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
-    # etcdctl's --user name:password, also out of ETCDCTL_USER: what follows the colon is a secret.
-    secret = str(module.params.get("user") or "").partition(":")[2]
-    if secret:
-        module.no_log_values.add(secret)
     call = Call(module.params, module.check_mode, module._diff)
     try:
         _ensure(needs)

@@ -1,0 +1,74 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The boundary hides secrets that were given in options which are shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._module import exposed
+
+COLLECTIONS = str(Path(__file__).resolve().parents[4] / ".venv" / "dev")
+MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
+AGE = "AGE-SECRET-KEY-1QQPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQQPZRY9X8GF2TVDW0S3"
+PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nQyNTUx\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("params", "hidden"),
+    [
+        ({"recipients": ["age1abc", AGE]}, {AGE}),
+        ({"recipients": {"pki": [AGE.lower()], "data": ["age1abc"]}}, {AGE.lower()}),
+        ({"user": "root:s3cret:x"}, {"s3cret:x"}),
+        ({"user": "root", "password": None, "endpoints": None}, set()),
+        ({"signing_key": "/root/.ssh/id_ed25519", "recipients": ["ssh-ed25519 AAAA"]}, set()),
+    ],
+    ids=["age", "dictionary", "user-password", "nothing", "public"],
+)
+def test_exposed_finds_secrets(params: dict[str, t.Any], hidden: set[str]) -> None:
+    assert exposed(params) == hidden
+
+
+def test_exposed_finds_each_line_of_a_private_key() -> None:
+    found = exposed({"signing_key": PEM})
+    assert {PEM, "b3BlbnNzaC1rZXktdjEAAAAA"} <= found
+    assert "QyNTUx" not in found  # too short: it would hide other words
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "secret"),
+    [
+        ("etcd_snapshot", {"dest_dir": "/nowhere", "recipients": [AGE]}, AGE),
+        (
+            "etcd_snapshot",
+            {"dest_dir": "/nowhere", "layout": "no", "user": "root:s3cret"},
+            "s3cret",
+        ),
+        ("etcd_kit", {"dest_dir": "/nowhere", "recipients": {"pki": [AGE]}}, AGE),
+        ("etcd_info", {"user": "root:s3cret", "command_timeout": "never"}, "s3cret"),
+    ],
+    ids=["recipient", "refused-option", "kit", "user"],
+)
+def test_failing_module_shows_no_secret(
+    module: str, options: dict[str, t.Any], secret: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"{MODULES}.{module}"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
+        env={**os.environ, "PYTHONPATH": COLLECTIONS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    result = json.loads(done.stdout)
+    assert result["failed"]
+    assert "invocation" in result  # where options are shown, at -vvv
+    assert secret not in done.stdout + done.stderr
