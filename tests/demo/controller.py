@@ -19,7 +19,8 @@ from demo.keys import Keys
 from lab import binaries, objects
 from lab.loopback import Cluster
 
-RECAP = re.compile(r"^(\S+) +: (ok=.*)$", re.MULTILINE)
+REPORT = re.compile(r'^    "msg": (\[\n.*?\n    \])$', re.MULTILINE | re.DOTALL)
+"""What role etcd_backup says of a cluster, as Ansible prints it."""
 TASK = re.compile(r"^TASK \[(?:\S+ : )?(.*?)\] \**$")
 Entry = dict[str, t.Any]
 
@@ -61,7 +62,7 @@ class Controller:
         """Return an environment in which nobody's own Ansible settings count."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "ETCDCTL_"))}
         configuration = folder / "ansible.cfg"
-        folder.mkdir(parents=True)
+        (folder / "run").mkdir(parents=True, mode=0o700)
         configuration.write_text(
             "[defaults]\n"
             f"home = {folder / 'ansible'}\n"
@@ -69,6 +70,7 @@ class Controller:
             f"collections_path = {root / '.venv' / 'collections'}\n"
             "nocows = true\n"
         )
+        clean["XDG_RUNTIME_DIR"] = str(folder / "run")  # locks of one who isn't root lie there
         # a control-plane host has etcd's tools on its PATH, or in etcd's container
         clean["PATH"] = f"{tools}:{clean['PATH']}"
         return {**clean, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_NOCOLOR": "1"}
@@ -91,12 +93,12 @@ class Controller:
         return said
 
     def backup(self, progress: t.Callable[[str], None]) -> list[str]:
-        """Back up all clusters; return a line for each host."""
+        """Back up all clusters; return what the role says of each cluster."""
         said = self._playbook("controlplane.etcd.backup", "-i", self._inventory, progress=progress)
-        lines = [f"{host}: {' '.join(counts.split())}" for host, counts in RECAP.findall(said)]
-        if not lines:
-            raise Failed(f"{said}\n\nansible-playbook reached no host.")
-        return lines
+        reports = [json.loads(text) for text in REPORT.findall(said)]
+        if len(reports) != len(self._clusters):
+            raise Failed(f"{said}\n\nThe playbook did not report on each cluster.")
+        return [line for report in sorted(reports) for line in report[:2]]
 
     def look(self) -> dict[str, list[Entry]]:
         """Return each cluster's entries, oldest first, as etcd_archive_info tells them.
