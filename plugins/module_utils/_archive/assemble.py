@@ -139,7 +139,7 @@ def assemble(
             resources=dict(kubernetes.get("resources") or {}),
             secrets=dict(kubernetes.get("secrets") or {}),
             version=kubernetes.get("version"),
-            prefix=kubernetes.get("prefix"),
+            etcd_prefix=kubernetes.get("etcd_prefix"),
         ),
         snapshot=Snapshot(
             revision=_need(snapshot, "revision", "the snapshot"),

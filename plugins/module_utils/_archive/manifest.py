@@ -129,7 +129,7 @@ class Kubernetes:
     resources: t.Mapping[str, int]
     secrets: t.Mapping[str, int]
     version: str | None = None
-    prefix: str | None = None
+    etcd_prefix: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -140,7 +140,7 @@ MANIFEST_V1: _Schema = {
             ),
             "kubernetes": _object(
                 {"object_count": _COUNT, "resources": _map(_COUNT), "secrets": _map(_COUNT)},
-                {"version": _or_null(_TEXT), "prefix": _or_null(_TEXT)},
+                {"version": _or_null(_TEXT), "etcd_prefix": _or_null(_TEXT)},
             ),
             "snapshot": _object(
                 {

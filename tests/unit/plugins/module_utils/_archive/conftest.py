@@ -133,7 +133,7 @@ class Bench:
             "alarms": [],
             "kubernetes": {
                 "version": "v1.34.4",
-                "prefix": "/registry",
+                "etcd_prefix": "/registry",
                 "object_count": 987,
                 "resources": {"apps/deployments": 41, "secrets": 63},
                 "secrets": {"aescbc/key1": 63},

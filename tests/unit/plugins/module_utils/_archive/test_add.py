@@ -15,6 +15,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     add,
@@ -38,6 +39,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     SpaceMissing,
     TrustError,
 )
+from ansible_collections.controlplane.etcd.plugins.modules import etcd_snapshot
 
 if t.TYPE_CHECKING:
     from .conftest import Bench
@@ -54,6 +56,19 @@ def _judged(bench: Bench, entry: str, depth: entries.Depth = "files") -> entries
 
 def _tree(bench: Bench) -> list[str]:
     return sorted(str(path.relative_to(bench.folder)) for path in bench.folder.rglob("*"))
+
+
+def test_records_have_the_names_that_etcd_snapshot_returns(bench: Bench, tmp_path: Path) -> None:
+    documented = yaml.safe_load(etcd_snapshot.RETURN)
+    record = bench.records(str(tmp_path)).snapshot
+    for part in ("snapshot", "kubernetes"):
+        assert set(record[part]) <= set(documented[part]["contains"]), part
+
+
+def test_finish_keeps_the_key_prefix(bench: Bench) -> None:
+    found = bench.add().entry.manifest
+    assert found is not None
+    assert found.kubernetes.etcd_prefix == "/registry"
 
 
 def test_finish_gives_a_trusted_entry(bench: Bench) -> None:
