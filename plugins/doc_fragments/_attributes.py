@@ -42,7 +42,7 @@ attributes:
 options: {}
 attributes:
   action_group:
-    description: Use C(group/controlplane.etcd.etcd) in C(module_defaults) to set the certificates and the layout once.
+    description: Use C(group/controlplane.etcd.etcd) in C(module_defaults) to set endpoints, certificates and layout once.
     support: full
     membership: controlplane.etcd.etcd
 """

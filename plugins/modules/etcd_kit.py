@@ -77,7 +77,6 @@ seealso:
   - module: controlplane.etcd.etcd_archive_add
 extends_documentation_fragment:
   - controlplane.etcd._attributes
-  - controlplane.etcd._attributes.action_group
   - controlplane.etcd._layout
 attributes:
   check_mode:
