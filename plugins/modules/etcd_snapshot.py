@@ -60,6 +60,19 @@ options:
         confirmed, so it is marked, and never counts as a backup.
     type: bool
     default: false
+  emergency_source:
+    description:
+      - Where an O(emergency) snapshot comes from. V(member) asks a member that still runs. V(data_dir) takes what is left
+        of one that doesn't, O(data_dir) or what the layout says. The folder is copied to O(spool_dir), and a throw-away
+        etcd is brought up on the copy, on loopback, for as long as it takes. The folder itself is only read.
+    type: str
+    default: member
+    choices: [member, data_dir]
+  etcd:
+    description:
+      - With O(emergency_source=data_dir), the etcd program on the host, of the minor version that wrote the data.
+      - If omitted, the one on C(PATH).
+    type: path
   stream_idle_timeout:
     description: Give the stream up when no bytes came for this long.
     type: str
@@ -112,6 +125,15 @@ EXAMPLES = r"""
     dest_dir: /var/tmp/etcd-snapshot
     recipients: "{{ etcd_recipients }}"
   check_mode: true
+
+- name: Save what is left of a member that will not start again
+  controlplane.etcd.etcd_snapshot:
+    dest_dir: /root/rescue
+    recipients: "{{ etcd_recipients }}"
+    emergency: true
+    emergency_source: data_dir
+    data_dir: /var/lib/etcd
+    etcd: /root/tools/etcd
 
 - name: Be sure that it holds what the cluster holds
   ansible.builtin.assert:
@@ -325,7 +347,6 @@ error:
   sample: {"kind": "snapshot_invalid"}
 """
 
-import dataclasses
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
@@ -343,8 +364,11 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._argspec import 
     layout_from_params,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._module import Call, Outcome, run
-from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import live
-from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.record import record
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import alone, live
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.record import (
+    planned,
+    record,
+)
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     **CONNECTION,
@@ -357,6 +381,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "hash_compact_revision": {"type": "int"},
     "hash_kv": {"type": "str"},
     "emergency": {"type": "bool", "default": False},
+    "emergency_source": {
+        "type": "str",
+        "default": "member",
+        "choices": ["member", "data_dir"],
+    },
+    "etcd": {"type": "path"},
     "stream_idle_timeout": {"type": "str", "default": "30s"},
     "stream_timeout": {"type": "str", "default": "30m"},
     "lock_timeout": {"type": "str", "default": "0s"},
@@ -368,61 +398,42 @@ NEEDS = ("etcd3", "grpc", "google_crc32c", "pyrage", "zstandard", "yaml", "crypt
 def snapshot(call: Call) -> Outcome:
     """Look, and unless in check mode take the snapshot."""
     params = call.params
+    dead = alone.dead_member(params)
     options = connection_from_params(params)
-    layout = find_layout(layout_from_params(params), options)
-    connection = connection_for(options, layout)
+    layout = None if dead and dead.data_dir else find_layout(layout_from_params(params), options)
     recipients = recipients_of(
         "data", params["recipients"], allow_unsealed=params["allow_unsealed"]
     )
     places = live.Places(
         spool_dir=params["spool_dir"],
         dest_dir=params["dest_dir"],
-        data_dir=layout.data_dir if layout else None,
+        data_dir=layout.data_dir if layout else params["data_dir"],
     )
-    prefix = params["etcd_prefix"] or (layout.etcd_prefix if layout else "/registry")
-    started_at = _time.now()
-    source, plan = live.look(connection, places)
-    result = {
-        "plan": {
-            "endpoint": source.endpoint,
-            "member": {"id": source.status.member_id, "name": source.name},
-            "db_size_bytes": source.status.db_size_bytes,
-            **dataclasses.asdict(plan),
-        },
-        "cluster_id": source.status.cluster_id,
-        "alarms": [f"{alarm.alarm} on {alarm.member_id}" for alarm in source.status.alarms],
-        "mode": "emergency" if params["emergency"] else "regular",
-    }
+    wish = live.Wish(
+        agreed=live.Agreed(
+            hash_revision=params["hash_revision"],
+            hash_compact_revision=params["hash_compact_revision"],
+            hash_kv=hex_number(params, "hash_kv"),
+        ),
+        limits=live.Limits(
+            stream_idle=duration(params, "stream_idle_timeout"),
+            stream=duration(params, "stream_timeout"),
+            lock=duration(params, "lock_timeout"),
+        ),
+        recipients=recipients,
+        etcd_prefix=params["etcd_prefix"] or (layout.etcd_prefix if layout else "/registry"),
+        kubernetes_version=layout.kubernetes_version if layout else None,
+        emergency=params["emergency"],
+    )
+    with alone.reached(connection_for(options, layout), dead, layout, places.spool_dir) as at:
+        source, plan = live.look(at, places)
+        result = planned(source, plan, emergency=wish.emergency)
+        if not call.check_mode:
+            started_at = _time.rfc3339(_time.now())
+            taken = live.take(at, source, places, wish)
+            result.update(record(source, taken, wish))
+            result.update(started_at=started_at, finished_at=_time.rfc3339(_time.now()))
     warnings = [f"Alarm {alarm} is raised in etcd; mend it." for alarm in result["alarms"]]
-    if not call.check_mode:
-        taken = live.take(
-            connection,
-            source,
-            places,
-            agreed=live.Agreed(
-                hash_revision=params["hash_revision"],
-                hash_compact_revision=params["hash_compact_revision"],
-                hash_kv=hex_number(params, "hash_kv"),
-            ),
-            limits=live.Limits(
-                stream_idle=duration(params, "stream_idle_timeout"),
-                stream=duration(params, "stream_timeout"),
-                lock=duration(params, "lock_timeout"),
-            ),
-            recipients=recipients,
-            etcd_prefix=prefix,
-            emergency=params["emergency"],
-        )
-        result.update(
-            record(
-                source,
-                taken,
-                etcd_prefix=prefix,
-                kubernetes_version=layout.kubernetes_version if layout else None,
-            ),
-            started_at=_time.rfc3339(started_at),
-            finished_at=_time.rfc3339(_time.now()),
-        )
     return Outcome(result, changed=True, warnings=warnings)
 
 

@@ -18,11 +18,12 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.space impo
     file_system,
 )
 
-from .make import Made, Wish, make_snapshot
+from .make import Made, make_snapshot
+from .make import Wish as MakeWish
 from .space import SpacePlan, plan_space
 from .verify import Expected
 
-__all__ = ["Agreed", "Limits", "Places", "Source", "Taken", "look", "take"]
+__all__ = ["Agreed", "Limits", "Places", "Source", "Taken", "Wish", "look", "take"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,18 @@ class Agreed:
 
 
 @dataclasses.dataclass(frozen=True)
+class Wish:
+    """What snapshot is wanted; `emergency` means without quorum, and without its confirmation."""
+
+    agreed: Agreed
+    limits: Limits
+    recipients: tuple[str, ...]
+    etcd_prefix: str
+    kubernetes_version: str | None
+    emergency: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Taken:
     """A snapshot, and what the cluster had confirmed before it."""
 
@@ -88,29 +101,17 @@ def look(connection: Connection, places: Places) -> tuple[Source, SpacePlan]:
     return source, plan_space(source.status.db_size_bytes, spool=spool, dest=dest, etcd=etcd)
 
 
-def take(
-    connection: Connection,
-    source: Source,
-    places: Places,
-    *,
-    agreed: Agreed,
-    limits: Limits,
-    recipients: tuple[str, ...],
-    etcd_prefix: str,
-    emergency: bool,
-) -> Taken:
+def take(connection: Connection, source: Source, places: Places, wish: Wish) -> Taken:
     """Take the snapshot; one at a time for this member.
 
     :raises Locked: another run takes one of the same member.
     :raises NoQuorum: no majority confirms a revision, and it is no emergency.
     """
-    status = source.status
-    with (
-        host_lock(f"snapshot-{status.cluster_id}-{status.member_id}", limits.lock),
-        Client(connection, source.endpoint) as client,
-    ):
-        confirmed = None if emergency else client.linearizable_revision()
-        wish = Wish(
+    status, agreed, limits = source.status, wish.agreed, wish.limits
+    name = f"snapshot-{status.cluster_id}-{status.member_id}"
+    with host_lock(name, limits.lock), Client(connection, source.endpoint) as client:
+        confirmed = None if wish.emergency else client.linearizable_revision()
+        make = MakeWish(
             expected=Expected(
                 source=source.endpoint,
                 server_version=status.version,
@@ -121,11 +122,11 @@ def take(
             ),
             spool_dir=places.spool_dir,
             dest_dir=places.dest_dir,
-            recipients=recipients,
-            etcd_prefix=etcd_prefix,
+            recipients=wish.recipients,
+            etcd_prefix=wish.etcd_prefix,
         )
         stream = client.snapshot(idle_timeout=limits.stream_idle, deadline=limits.stream)
-        made = make_snapshot(stream, wish)
+        made = make_snapshot(stream, make)
     storage = stream.storage_version or status.storage_version or None
     return Taken(made=made, storage_version=storage, linearizable_revision=confirmed)
 

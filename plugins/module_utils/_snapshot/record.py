@@ -9,14 +9,28 @@ import dataclasses
 import typing as t
 
 if t.TYPE_CHECKING:
-    from .live import Source, Taken
+    from .live import Source, Taken, Wish
+    from .space import SpacePlan
 
-__all__ = ["record"]
+__all__ = ["planned", "record"]
 
 
-def record(
-    source: Source, taken: Taken, *, etcd_prefix: str, kubernetes_version: str | None
-) -> dict[str, t.Any]:
+def planned(source: Source, plan: SpacePlan, *, emergency: bool) -> dict[str, t.Any]:
+    """Return what is known before anything is taken."""
+    return {
+        "plan": {
+            "endpoint": source.endpoint,
+            "member": {"id": source.status.member_id, "name": source.name},
+            "db_size_bytes": source.status.db_size_bytes,
+            **dataclasses.asdict(plan),
+        },
+        "cluster_id": source.status.cluster_id,
+        "alarms": [f"{alarm.alarm} on {alarm.member_id}" for alarm in source.status.alarms],
+        "mode": "emergency" if emergency else "regular",
+    }
+
+
+def record(source: Source, taken: Taken, wish: Wish) -> dict[str, t.Any]:
     """Return the record as the module's return values."""
     made, summary = taken.made, taken.made.verified.summary
     counts = made.catalogue
@@ -55,8 +69,8 @@ def record(
             for member in summary.members
         ],
         "kubernetes": {
-            "version": kubernetes_version,
-            "etcd_prefix": etcd_prefix,
+            "version": wish.kubernetes_version,
+            "etcd_prefix": wish.etcd_prefix,
             "object_count": counts.object_count,
             "resources": counts.counts,
             "secrets": counts.secrets,
