@@ -158,6 +158,7 @@ class Snapshot:
     status_hash: str | None = None
     term: int | None = None
     lease_count: int | None = None
+    auth_enabled: bool | None = None
     consistent_index: int | None = None
     linearizable_revision: int | None = None
 

@@ -10,10 +10,18 @@ bash, and a test does so.
 from __future__ import annotations
 
 import re
-import shlex
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names import MAIN
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.restore_hosts import (
+    addresses,
+    default,
+    host_variables,
+    kits,
+    plain,
+    quoted,
+    send,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.manifest import (
@@ -31,18 +39,24 @@ _BUMP = 1_000_000_000
 def restore_text(manifest: Manifest, *, signer: str) -> str:
     """Write RESTORE.txt for an entry whose files are all in `manifest`; `signer` is a public key."""
     members = _restorable(manifest)
+    tool = restoring_tool(manifest.etcd.server_version)
     sections = [
         _head(manifest),
         _variables(manifest, members),
         _check(manifest, signer),
         _open(manifest),
-        _kits(manifest),
+        addresses(manifest, members),
+        kits(manifest),
+        *[
+            send(manifest, number, member, tool=tool)
+            for number, member in enumerate(members, start=1)
+        ],
         _stop(manifest),
         *[_restore(manifest, number, member) for number, member in enumerate(members, start=1)],
         _start(manifest),
         _otherwise(manifest),
     ]
-    return "\n".join("\n".join(section).rstrip() + "\n" for section in sections)
+    return "\n".join("\n".join(section).rstrip() + "\n" for section in sections if section)
 
 
 def can_bump(server_version: str) -> bool:
@@ -66,19 +80,6 @@ def _version(text: str) -> tuple[int, int, int]:
     return major, minor, patch
 
 
-def _plain(text: str) -> str:
-    # Names come from the cluster: none may begin a line of its own.
-    return re.sub(r"[\x00-\x1f\x7f]", "?", text)
-
-
-def _quoted(text: str) -> str:
-    return shlex.quote(_plain(text))
-
-
-def _default(name: str, value: str) -> str:
-    return f"$ {name}=${{{name}:-{_quoted(value)}}}"
-
-
 def _restorable(manifest: Manifest) -> list[Member]:
     return [
         member
@@ -90,34 +91,32 @@ def _restorable(manifest: Manifest) -> list[Member]:
 def _head(manifest: Manifest) -> list[str]:
     cluster, snapshot, kubernetes = manifest.cluster, manifest.snapshot, manifest.kubernetes
     lines = [
-        f"RESTORE {_plain(cluster.name)}, from the archive's entry {manifest.id}",
+        f"RESTORE {plain(cluster.name)}, from the archive's entry {manifest.id}",
         "",
         "This text was made with the entry, and manifest.json, which is signed, holds its sha256.",
         "It needs bash, coreutils, tar, zstd, age and etcd's own tools: nothing of the collection",
         "controlplane.etcd that made the entry.",
         "",
-        f"cluster        {_plain(cluster.name)} (etcd instance {_plain(cluster.instance)})",
+        f"cluster        {plain(cluster.name)} (etcd instance {plain(cluster.instance)})",
         f"started        {manifest.created_at} by the clock of the machine that ran the backup",
-        f"etcd           {_plain(manifest.etcd.server_version)}, cluster ID {cluster.cluster_id}",
-        f"Kubernetes     {_plain(kubernetes.version or 'unknown')}, {kubernetes.object_count} objects, "
-        f"kube-system UID {_plain(cluster.identity.kube_system_uid or 'unknown')}",
+        f"etcd           {plain(manifest.etcd.server_version)}, cluster ID {cluster.cluster_id}",
+        f"Kubernetes     {plain(kubernetes.version or 'unknown')}, {kubernetes.object_count} objects, "
+        f"kube-system UID {plain(cluster.identity.kube_system_uid or 'unknown')}",
         f"snapshot       revision {snapshot.revision}, {snapshot.key_count} keys, "
-        f"{snapshot.db_size_bytes} bytes, from member {_plain(snapshot.source_member.name)}",
+        f"{snapshot.db_size_bytes} bytes, from member {plain(snapshot.source_member.name)}",
         f"sealed         {'yes' if manifest.sealed else 'NO: whoever reads this folder has it'}",
     ]
     if manifest.mode != "regular":
         lines.append("mode           EMERGENCY: one member's state, taken without quorum")
     for member in cluster.members:
-        where = f"host {_plain(member.host)}" if member.host else "no host in the inventory"
+        where = f"host {plain(member.host)}" if member.host else "no host in the inventory"
         learner = ", a learner" if member.is_learner else ""
         lines.append(
-            f"member         {_plain(member.name) or '(never started)'} ({member.id}{learner}), "
-            f"{where}, {_plain(','.join(member.peer_urls))}"
+            f"member         {plain(member.name) or '(never started)'} ({member.id}{learner}), "
+            f"{where}, {plain(','.join(member.peer_urls))}"
         )
     for host in cluster.missing_hosts:
-        lines.append(
-            f"MISSING        host {_plain(host)} could not be reached: its kit is not here"
-        )
+        lines.append(f"MISSING        host {plain(host)} could not be reached: its kit is not here")
     return [*lines, ""]
 
 
@@ -133,11 +132,11 @@ def _variables(manifest: Manifest, members: list[Member]) -> list[str]:
         "$ set -eu -o pipefail; umask 077",
         "$ ENTRY=${ENTRY:-$PWD}",
         "# Clear text goes here: never to a shared folder or a tmpfs; remove it afterwards.",
-        _default("OUT", f"/var/tmp/restore-{manifest.id}"),
-        f"# {tool} as the cluster ran it ({_plain(version)}); never one of an older minor.",
+        default("OUT", f"/var/tmp/restore-{manifest.id}"),
+        f"# {tool} as the cluster ran it ({plain(version)}); never one of an older minor.",
     ]
     if found:
-        lines.append(f"$ TOOL=${{TOOL:-$ENTRY/{up}/{_quoted(found[0])}}}")
+        lines.append(f"$ TOOL=${{TOOL:-$ENTRY/{up}/{quoted(found[0])}}}")
     else:
         lines.append(f"$ TOOL=${{TOOL:-{tool}}}")
     if parts:
@@ -149,23 +148,7 @@ def _variables(manifest: Manifest, members: list[Member]) -> list[str]:
         lines += [
             f"$ IDENTITY_{part.upper()}=${{IDENTITY_{part.upper()}:-$IDENTITY}}" for part in parts
         ]
-    lines += [
-        "# What the members are called and where they speak to each other. Other addresses: change",
-        "# PEER_n. A host that is gone for good: leave its member out of INITIAL_CLUSTER.",
-    ]
-    for number, member in enumerate(members, start=1):
-        data_dir = (member.layout and member.layout.data_dir) or "/var/lib/etcd"
-        lines += [
-            f"# {number}: host {_plain(member.host or 'unknown')}, member ID {member.id}",
-            _default(f"NAME_{number}", member.name),
-            _default(f"PEER_{number}", ",".join(member.peer_urls)),
-            _default(f"DATA_DIR_{number}", data_dir),
-        ]
-    cluster = ",".join(
-        f"$NAME_{number}=${{PEER_{number}//,/,$NAME_{number}=}}"
-        for number in range(1, len(members) + 1)
-    )
-    return [*lines, f"$ INITIAL_CLUSTER=${{INITIAL_CLUSTER:-{cluster}}}", ""]
+    return [*lines, *host_variables(members)]
 
 
 def _check(manifest: Manifest, signer: str) -> list[str]:
@@ -173,7 +156,7 @@ def _check(manifest: Manifest, signer: str) -> list[str]:
         "==== [check] Is it what was archived? Anyone can encrypt to a public key: look first",
         "# SIGNER: a file with the public key that signs your backups, from YOUR records. Not from",
         "# here: whoever forges an entry writes his own key into it. The one that signed this was",
-        f"#   {_plain(signer)}",
+        f"#   {plain(signer)}",
         '$ mkdir -p "$OUT"',
         '$ echo "controlplane.etcd $(cut -d\' \' -f1,2 "$SIGNER")" > "$OUT/allowed_signers"',
         '$ ssh-keygen -Y verify -f "$OUT/allowed_signers" -I controlplane.etcd \\',
@@ -192,7 +175,7 @@ def _open(manifest: Manifest) -> list[str]:
         "# Each file is as it was archived:",
     ]
     for file in manifest.files:
-        lines.append(f"$ echo {_quoted(f'{file.sha256}  {file.name}')} | sha256sum -c -")
+        lines.append(f"$ echo {quoted(f'{file.sha256}  {file.name}')} | sha256sum -c -")
     for file in manifest.files:
         base = file.name.replace(".zst.age", "").replace(".zst", "")
         if base == "data.db":
@@ -205,53 +188,23 @@ def _open(manifest: Manifest) -> list[str]:
                 '$ "$TOOL" snapshot status "$OUT/snapshot.db" -w table',
             ]
         elif base.endswith(".tar"):
-            folder = _quoted(base[: -len(".tar")])
+            folder = quoted(base[: -len(".tar")])
             what = "Encryption at rest" if file.part == "encryption" else "A host's own files"
             lines += [
                 f"# {what}; paths inside are those of the host, without the leading slash:",
                 f'$ mkdir -p "$OUT"/{folder}',
-                f'$ {_clear(file)} | tar -x -p -f - -C "$OUT"/{folder}',
+                f'$ {_clear(file)} | tar -x -p --numeric-owner -f - -C "$OUT"/{folder}',
             ]
         else:
-            lines.append(f'$ {_clear(file)} > "$OUT"/{_quoted(base.replace("/", "-"))}')
+            lines.append(f'$ {_clear(file)} > "$OUT"/{quoted(base.replace("/", "-"))}')
     return [*lines, ""]
 
 
 def _clear(file: File) -> str:
-    name = _quoted(file.name)
+    name = quoted(file.name)
     if file.encryption.scheme == "none":
         return f"zstd -d -c {name}" if file.compression == "zstd" else f"cat {name}"
     return f'age -d -i "$IDENTITY_{file.part.upper()}" {name} | zstd -d -c'
-
-
-def _kits(manifest: Manifest) -> list[str]:
-    lines = [
-        "==== [hosts] What etcd does not hold: PKI, kubeconfigs, manifests, kubelet, encryption",
-        "# Only where a host lost it, or is new. On a new host install kubelet and container runtime",
-        "# of the cluster's version first, and kubeadm. Then, for each host, on the host itself, with",
-        "# its archive brought there (root keeps owners and modes):",
-    ]
-    for file in manifest.files:
-        if file.part in ("pki", "encryption"):
-            host = f"on host {_plain(file.host)}" if file.host else "on every control-plane host"
-            lines += [
-                f"#   {host}:",
-                f"#     {_clear(file)} | "
-                "tar -x -p --same-owner --numeric-owner --anchored --exclude=index.json -f - -C /",
-            ]
-    if not any(file.part == "pki" for file in manifest.files):
-        lines.append("# (No host's files are in this entry.)")
-    for kit in manifest.kit:
-        if kit.missing:
-            lines.append(
-                f"# Not in the kit of {_plain(kit.host)}: {_plain(', '.join(kit.missing))}"
-            )
-    return [
-        *lines,
-        "# The same sa.key and sa.pub, CAs and encryption configuration have to stand on all hosts",
-        "# before an API server starts: without the old encryption keys no Secret can be read.",
-        "",
-    ]
 
 
 def _kinds(manifest: Manifest) -> set[str]:
@@ -295,10 +248,13 @@ def _restore(manifest: Manifest, number: int, member: Member) -> list[str]:
     data, new = f'"$DATA_DIR_{number}"', f'"$DATA_DIR_{number}/restored-{manifest.id}"'
     command = 'ETCDCTL_API=3 "$TOOL"' if restoring_tool(version) == "etcdctl" else '"$TOOL"'
     lines = [
-        f"==== [restore {number}] On host {_plain(member.host or 'unknown')}: member {_plain(member.name)}",
-        "# With $OUT/snapshot.db and the tool brought there, the SAME file on every host, and TOKEN a",
-        "# word that no cluster here ever had, the same on every host. What is there is set aside.",
-        "# Works where the data folder is a mount point, too: only what is inside it moves.",
+        f"==== [restore {number}] On host {plain(member.host or 'unknown')}: member {plain(member.name)}",
+        "# As root in bash there, with what [send] brought; the SAME snapshot and TOKEN on every host.",
+        "# What is there is set aside. Works where the data folder is a mount point, too (mount it",
+        "# first): only what is inside it moves.",
+        f"$ set -eu; umask 077; OUT=${{OUT:-/var/tmp/restore-{manifest.id}}}",
+        '$ if test -e "$OUT/variables.sh"; then . "$OUT/variables.sh"; fi',
+        f"$ TOOL=${{TOOL:-$OUT/{restoring_tool(version)}}}",
         '$ : "${TOKEN:?set it to a word never used before, the same on every host}"',
         f"$ mkdir -p {data}; chmod 700 {data}",
         f"$ if test -e {data}/member; then mv {data}/member {data}/member.{aside}; fi",
@@ -311,7 +267,7 @@ def _restore(manifest: Manifest, number: int, member: Member) -> list[str]:
         lines.append(f"$   --bump-revision {_BUMP} --mark-compacted")
     else:
         lines += [
-            f"# etcd {_plain(version)} cannot raise the revision: restart every controller, operator and",
+            f"# etcd {plain(version)} cannot raise the revision: restart every controller, operator and",
             "# node agent that watches the API, or it goes on with what it remembers.",
         ]
     lines += [
@@ -322,7 +278,7 @@ def _restore(manifest: Manifest, number: int, member: Member) -> list[str]:
     if wal:
         lines += [
             "# This member kept its write-ahead log in a folder of its own:",
-            _default(f"WAL_DIR_{number}", wal),
+            default(f"WAL_DIR_{number}", wal),
             f'$ mkdir -p "$WAL_DIR_{number}/{aside}"',
             f'$ find "$WAL_DIR_{number}" -maxdepth 1 -type f -exec mv -t "$WAL_DIR_{number}/{aside}" {{}} +',
             f'$ mv {data}/member/wal/* "$WAL_DIR_{number}"/; rmdir {data}/member/wal',
@@ -335,7 +291,9 @@ def _start(manifest: Manifest) -> list[str]:
     lines = [
         "==== [start] Start etcd on all hosts, then the API servers, then refresh the rest",
         "# kubeadm, on all hosts: mv /etc/kubernetes/parked/etcd.yaml /etc/kubernetes/manifests/",
-        "# (a service: systemctl start etcd). Ask each member by its own address, with its certificates:",
+        "# (a service: systemctl start etcd), and systemctl start kubelet where it was stopped. Ask each",
+        "# member by its own address, with its certificates. etcdctl is in etcd's container, so on the",
+        "# host under /proc/$(pgrep -xo etcd)/root/usr/local/bin:",
         "#   etcdctl --endpoints https://ADDRESS:2379 --cacert /etc/kubernetes/pki/etcd/ca.crt \\",
         "#     --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key \\",
         "#     endpoint status -w table",
@@ -345,8 +303,12 @@ def _start(manifest: Manifest) -> list[str]:
         "# kube-scheduler (move their manifests out, wait 20 s, and back), and kubelets on all nodes",
         "# (systemctl restart kubelet): they remember a future that did not happen.",
     ]
+    if manifest.snapshot.auth_enabled:
+        lines.append(
+            "# etcd's own authentication is on in this snapshot: etcdctl --user root:PASSWORD, from YOUR records."
+        )
     if manifest.etcd.alarms:
-        alarms = _plain(", ".join(manifest.etcd.alarms))
+        alarms = plain(", ".join(manifest.etcd.alarms))
         lines += [
             f"# The snapshot carries alarms ({alarms}); a restore keeps them. After making room",
             "# (etcdctl defrag): etcdctl alarm disarm",
@@ -363,14 +325,21 @@ def _start(manifest: Manifest) -> list[str]:
 def _otherwise(manifest: Manifest) -> list[str]:
     return [
         "==== [otherwise] When the hosts are not what they were",
-        "# Other addresses: set PEER_n (and INITIAL_CLUSTER follows). In etcd.yaml, kube-apiserver.yaml",
-        "# and the kubeconfigs replace the old addresses. Certificates name addresses too: keep the CAs",
-        "# (pki/ca.*, pki/etcd/ca.*, pki/front-proxy-ca.*) and sa.*, remove the others under pki, and:",
-        "#   kubeadm init phase certs all --config FILE; kubeadm init phase kubeconfig all --config FILE",
-        "# with a FILE that has the cluster's ClusterConfiguration and this host's advertiseAddress.",
-        "# A host is missing: restore the members that are there, INITIAL_CLUSTER naming only them. Later",
+        "# Other addresses: set each ADDRESS_n before [variables] and run [addresses]. --initial-cluster in",
+        "# etcd.yaml may name old members: etcd doesn't look at it once there is data. To have kubeadm",
+        "# issue certificates instead: keep the CAs (pki/ca.*, pki/etcd/ca.*, pki/front-proxy-ca.*) and",
+        "# sa.*, remove the others under pki, and: kubeadm init phase certs all --config FILE",
+        "# with a FILE of two documents. Its values are in the kit; apiserver.crt there has the names",
+        "# (openssl x509 -noout -ext subjectAltName) that certSANs needs beyond these:",
+        "#   kind InitConfiguration: localAPIEndpoint.advertiseAddress, nodeRegistration.name (old name)",
+        "#   kind ClusterConfiguration: controlPlaneEndpoint (server: in admin.conf), clusterName and",
+        "#   networking.podSubnet (kube-controller-manager.yaml), networking.serviceSubnet",
+        "#   (--service-cluster-ip-range in kube-apiserver.yaml), networking.dnsDomain (clusterDomain in",
+        "#   /var/lib/kubelet/config.yaml), certificatesDir",
+        "# A host is missing: leave its number out of MEMBERS and restore the members that are there. Later",
         "# add the others to the running cluster: kubeadm join --control-plane, or etcdctl member add",
-        "# --learner NAME --peer-urls URL, an EMPTY data folder, --initial-cluster-state existing.",
+        "# --learner NAME --peer-urls URL, an EMPTY data folder, --initial-cluster-state existing. Its node",
+        "# object is in the data and stays NotReady until it joins or kubectl delete node.",
         "# No quorum is needed to restore: each member named in INITIAL_CLUSTER gets its own copy.",
         "# Less than half of the members at hand? Restore to these alone; a cluster of one works.",
         "# Owners: on most hosts root owns /var/lib/etcd, with services often user etcd: chown as it was.",

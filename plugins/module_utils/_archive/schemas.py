@@ -160,6 +160,7 @@ MANIFEST_V1: _Schema = {
                     "status_hash": _or_null(_HASH32),
                     "term": _or_null(_COUNT),
                     "lease_count": _or_null(_COUNT),
+                    "auth_enabled": _or_null(_FLAG),
                     "consistent_index": _or_null(_COUNT),
                     "linearizable_revision": _or_null(_COUNT),
                 },

@@ -9,8 +9,10 @@ The restore part is run against real etcds in tests/integration/test_archive.py.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,74 @@ def test_restore_text_separate_wal_alarms_and_missing_hosts(golden: manifest.Man
     assert "alarm disarm" in text
     assert "MISSING        host cp3" in text
     assert "systemctl stop etcd" in text
+
+
+def _run(text: str, *sections: str, script: str, **variables: str) -> list[str]:
+    """Run the lines of some sections, then `script`; return the words that it prints."""
+    lines: list[str] = []
+    within = ""
+    for line in text.splitlines():
+        match = re.match(r"==== \[(.+?)\]", line)
+        within = match[1] if match else within
+        if within in sections and line.startswith("$ "):
+            lines.append(line[2:])
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nowhere", **variables}
+    argv = ["bash", "-c", "\n".join([*lines, script])]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_restore_text_addresses_and_members_make_the_initial_cluster(
+    golden: manifest.Manifest,
+) -> None:
+    first, second, third = golden.cluster.members
+    second = dataclasses.replace(
+        second, peer_urls=("https://10.0.0.2:2380", "https://10.0.0.2:2390")
+    )
+    third = dataclasses.replace(third, peer_urls=("https://[fd00::3]:2380",))
+    members = (
+        dataclasses.replace(first, peer_urls=("https://10.0.0.1:2380",)),
+        second,
+        third,
+    )
+    cluster = dataclasses.replace(golden.cluster, members=members)
+    text = restore_text.restore_text(dataclasses.replace(golden, cluster=cluster), signer="")
+    script = 'echo "$INITIAL_CLUSTER"'
+    names = [member.name for member in members]
+    urls = ["https://10.0.0.1:2380", "https://10.0.0.2:2380", "https://10.0.0.2:2390"]
+    as_it_was = [
+        f"{names[0]}={urls[0]},{names[1]}={urls[1]},{names[1]}={urls[2]},"
+        f"{names[2]}=https://[fd00::3]:2380"
+    ]
+    assert _run(text, "variables", script=script) == as_it_was
+    moved = _run(text, "variables", script=script, MEMBERS="2 3", ADDRESS_2="10.9.9.9")
+    assert moved == [
+        f"{names[1]}=https://10.9.9.9:2380,{names[1]}=https://10.9.9.9:2390,"
+        f"{names[2]}=https://[fd00::3]:2380"
+    ]
+
+
+def test_restore_text_addresses_that_change_places_are_not_mixed_up(
+    golden: manifest.Manifest, tmp_path: Path
+) -> None:
+    text = restore_text.restore_text(golden, signer="")
+    old = [re.search(r"//([0-9.]+):", member.peer_urls[0]) for member in golden.cluster.members]
+    one, two, three = [match[1] for match in old if match]
+    file = tmp_path / "pki" / "cp1" / "etc" / "etcd.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"a={one}:2380,b={two}:2380 {one},{one} 1{one} {one}1 {three}\n")
+    script = f"cat {shlex.quote(str(file))}"
+    variables = {"OUT": str(tmp_path), "ADDRESS_1": two, "ADDRESS_2": one}
+    said = _run(text, "variables", "addresses", script=script, **variables)
+    assert " ".join(said).endswith(f"a={two}:2380,b={one}:2380 {two},{two} 1{one} {one}1 {three}")
+    file.write_text(f"{one} stays\n")
+    said = _run(text, "variables", "addresses", script=script, OUT=str(tmp_path))
+    assert said == [one, "stays"]
+
+
+def test_restore_text_authentication_is_told(golden: manifest.Manifest) -> None:
+    snapshot = dataclasses.replace(golden.snapshot, auth_enabled=True)
+    with_auth = dataclasses.replace(golden, snapshot=snapshot)
+    assert "--user root:PASSWORD" in restore_text.restore_text(with_auth, signer="")
+    assert "--user root:PASSWORD" not in restore_text.restore_text(golden, signer="")
