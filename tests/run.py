@@ -44,6 +44,8 @@ class Count:
 def main() -> None:
     """Run the lanes that the command line names, or all."""
     sys.path.insert(0, str(ROOT / "tests"))
+    import reliability
+
     wanted = sys.argv[1:] or list(LANES)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     total = Count()
@@ -60,6 +62,8 @@ def main() -> None:
     if os.environ.get("CI") == "true" and total.skipped:
         print(f"With CI=true nothing may be skipped: {total.skipped} skipped count as failed.")
         total = Count(total.passed, total.failed + total.skipped, 0)
+    if whole:
+        print(f"\nFaults tried: {reliability.write(str(total)).relative_to(ROOT)}")
     print(f"\n{total}", flush=True)
     sys.exit(1 if total.failed or not total.passed else 0)
 
