@@ -214,6 +214,24 @@ incoming:
   type: str
   returned: success and O(state=started)
   sample: /srv/etcd-archive/prod/.20261123T145000Z-7c9e1a2b.part/.incoming
+owner_label:
+  description:
+    - Names the runs of this machine for this cluster of the archive, in every run alike. What such a run left elsewhere, under a name
+      with this label and the ID of an entry that is not in RV(parts), is nobody's any more.
+  type: str
+  returned: success and O(state=started)
+  sample: 3f1c9a02
+parts:
+  description: Entries that are being built now, with this one.
+  type: list
+  elements: str
+  returned: success and O(state=started)
+  sample: [20261123T145000Z-7c9e1a2b]
+abandoned_before:
+  description: What entries whose ID sorts before this left elsewhere is nobody's any more, whoever built them.
+  type: str
+  returned: success and O(state=started)
+  sample: 20261122T145000Z
 removed_parts:
   description: Entries that dead runs had started, removed now (in check mode, that would be).
   type: list

@@ -63,7 +63,10 @@ class Started:
     id: str
     path: str
     incoming: str
+    owner_label: str
+    parts: tuple[str, ...]
     removed_parts: tuple[str, ...]
+    abandoned_before: str
     tools_missing: tuple[str, ...]
     wheelhouse_missing: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -100,7 +103,10 @@ def start(wish: Wish, *, now: dt.datetime, really: bool) -> Started:
         id=entry,
         path=path,
         incoming=os.path.join(path, store.INCOMING),
+        owner_label=builder.label(os.path.realpath(wish.place.path(wish.prefix))),
+        parts=tuple(sorted({*wish.place.parts(wish.prefix), entry} - set(stale))),
         removed_parts=tuple(stale),
+        abandoned_before=names.entry_stamp(now - owner.DAY),
         tools_missing=tuple(given.name for given in wish.tools if shared.lacks(wish.place, given)),
         wheelhouse_missing=tuple(
             given.name for given in wish.wheelhouse if shared.lacks(wish.place, given)

@@ -12,7 +12,16 @@ import secrets
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 
-__all__ = ["MAIN", "Prefix", "check_file_name", "check_part", "entry_time", "is_entry", "new_entry"]
+__all__ = [
+    "MAIN",
+    "Prefix",
+    "check_file_name",
+    "check_part",
+    "entry_stamp",
+    "entry_time",
+    "is_entry",
+    "new_entry",
+]
 
 MAIN = "main"
 _ENTRY = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
@@ -84,9 +93,14 @@ def is_entry(name: str) -> bool:
     return bool(_ENTRY.fullmatch(name))
 
 
+def entry_stamp(time: dt.datetime) -> str:
+    """Return how the IDs of entries begin that were started at this time."""
+    return time.astimezone(dt.timezone.utc).strftime(_STAMP)
+
+
 def new_entry(now: dt.datetime) -> str:
     """Return an ID that sorts by time and that no second run has."""
-    return f"{now.astimezone(dt.timezone.utc).strftime(_STAMP)}-{secrets.token_hex(4)}"
+    return f"{entry_stamp(now)}-{secrets.token_hex(4)}"
 
 
 def entry_time(entry: str) -> dt.datetime:

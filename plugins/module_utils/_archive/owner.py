@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import json
 import os
 import socket
@@ -36,6 +37,11 @@ class Owner:
     def to_json(self) -> bytes:
         """Return the owner's file."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True).encode() + b"\n"
+
+    def label(self, place: str) -> str:
+        """Name this machine's runs for `place`: the same in every run, on no other machine."""
+        told = "\0".join((self.host, self.machine_id, place))
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
 
     def is_stale(self, *, here: Owner, now: dt.datetime) -> bool:
         """Tell whether the run that owned a part is over, seen from the process `here`."""

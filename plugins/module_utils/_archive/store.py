@@ -231,16 +231,19 @@ class DirectoryStore:
             shutil.rmtree(path, onerror=_unless_gone)
         return True
 
+    def parts(self, prefix: names.Prefix) -> list[str]:
+        """List the IDs of all entries that are being built."""
+        folders = self._folders(self.path(prefix), hidden=True)
+        inner = [name[1 : -len(".part")] for name in folders if name.endswith(".part")]
+        return [entry for entry in inner if names.is_entry(entry)]
+
     def stale_parts(
         self, prefix: names.Prefix, *, here: owner.Owner, now: dt.datetime
     ) -> list[str]:
         """List the IDs that were being built by runs that are over."""
         found = []
-        for name in self._folders(self.path(prefix), hidden=True):
-            entry = name[1 : -len(".part")]
-            if not name.endswith(".part") or not names.is_entry(entry):
-                continue
-            data = self.read(prefix, f"{name}/{_OWNER}")
+        for entry in self.parts(prefix):
+            data = self.read(prefix, f".{entry}.part/{_OWNER}")
             builder = owner.from_json(data) if data else None
             if builder:
                 stale = builder.is_stale(here=here, now=now)

@@ -125,6 +125,10 @@ def test_start_two_at_once_both_become_entries(bench: Bench, reliability: t.Any)
     second = add.start(wish, now=NOW, really=True)
     assert first.id != second.id
     assert second.removed_parts == ()
+    # what tells the one's leavings on hosts from the other's, and from those of dead runs
+    assert (first.owner_label, first.parts) == (second.owner_label, (first.id,))
+    assert second.parts == tuple(sorted([first.id, second.id]))
+    assert second.abandoned_before < first.id
     for started in (first, second):
         add.finish(wish, started.id, bench.records(started.path), now=NOW)
     assert bench.place.entries(bench.prefix) == sorted([first.id, second.id])
@@ -363,6 +367,7 @@ def test_finish_killed_at_each_step_never_half_an_entry(
         assert [name[0] for name in os.listdir(bench.folder) if name != "identity"] == ["."]
     started = add.start(bench.wish(), now=LATER, really=True)
     assert len(started.removed_parts) == (0 if step == "renamed" else 1)
+    assert started.parts == (started.id,)
     add.finish(bench.wish(), started.id, bench.records(started.path), now=LATER)
     assert all(not name.startswith(".") for name in os.listdir(bench.folder))
     assert _judged(bench, started.id).verified
