@@ -86,7 +86,11 @@ def install() -> None:
 
 def run(argv: list[str | Path], hint: str = "") -> None:
     """Run a command quietly; on failure show all it said and stop."""
-    environ = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(VENV / "collections")}
+    environ = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(VENV / "collections"),
+        "ANSIBLE_HOME": str(VENV / "ansible"),
+    }
     done = subprocess.run(
         [str(a) for a in argv], capture_output=True, text=True, env=environ, check=False
     )

@@ -177,6 +177,9 @@ def toolchain(go_mod: Path) -> tuple[Path, dict[str, str]]:
     env = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     env.pop("GOFLAGS", None)
     env.pop("GOROOT", None)
+    # Nothing outside the cache folder, and nothing in it that rm -rf can't remove.
+    env["GOPATH"], env["GOCACHE"] = str(cache_dir() / "go"), str(cache_dir() / "go-build")
+    env["GOMODCACHE"], env["GOFLAGS"] = str(cache_dir() / "go" / "mod"), "-modcacherw"
     found = re.search(r"^go (\S+)", go_mod.read_text(), flags=re.MULTILINE)
     wanted = _version_tuple(found.group(1) if found else "1.24")
     on_path = shutil.which("go")
