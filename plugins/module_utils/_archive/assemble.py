@@ -31,6 +31,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names i
     Prefix,
     check_file_name,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import seal_warning
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     IdentityMismatch,
     ManifestInvalid,
@@ -169,6 +170,8 @@ def assemble(
         warnings=(
             *_texts(record.get("warnings")),
             *(text for kit in records.kits for text in _texts(kit["result"].get("warnings"))),
+            *_seal_warnings(files),
+            *drift(records),
             *warnings,
         ),
     )
@@ -256,6 +259,29 @@ def _checks(record: _Json) -> tuple[Check, ...]:
         Check(name=item["name"], result=item["result"], detail=item.get("detail"))
         for item in record.get("checks") or ()
     )
+
+
+def _seal_warnings(files: tuple[File, ...]) -> list[str]:
+    found = {seal_warning(file.part, file.encryption.recipients) for file in files}
+    return sorted(found - {""})
+
+
+def drift(records: Records) -> list[str]:
+    """Say if hosts encrypt at rest in different ways: one host's configuration stands for all."""
+    hosts_by_keys: dict[tuple[str, ...], list[str]] = {}
+    for kit in records.kits:
+        encryption = kit["result"].get("encryption") or {}
+        keys = _texts(encryption.get("providers")) + _texts(encryption.get("key_names"))
+        hosts_by_keys.setdefault(keys, []).append(kit["host"])
+    if len(hosts_by_keys) < 2:
+        return []
+    shown = "; ".join(
+        f"{', '.join(hosts)}: {', '.join(keys) or 'none'}" for keys, hosts in hosts_by_keys.items()
+    )
+    return [
+        f"Hosts encrypt at rest in different ways ({shown}); the entry has one host's configuration. "
+        "Finish the change of keys on all of them, or Secrets may be unreadable after a restore."
+    ]
 
 
 def _certificates(records: Records) -> tuple[Certificate, ...]:

@@ -69,7 +69,7 @@ def check_part(name: str, what: str) -> str:
     """
     if not _PART.fullmatch(name):
         raise OptionInvalid(
-            f"{what} {name!r} cannot name a folder of the archive.",
+            f"{what} {name!r} cannot be part of a name in the archive.",
             hint="Use letters, digits, '-', '_' and '.', beginning with a letter or a digit.",
         )
     return name

@@ -23,12 +23,13 @@ __all__ = [
     "IDENTITY_HINT",
     "PARTS",
     "Part",
-    "Recipients",
     "Sealed",
     "load_identities",
     "parse_recipients",
+    "recipients_by_part",
     "recipients_of",
     "seal",
+    "seal_warning",
     "sealed_name",
     "unseal",
 ]
@@ -37,6 +38,11 @@ LEVEL = 3
 SCHEME = "age"
 IDENTITY_HINT = (
     "Name age identity files (AGE-SECRET-KEY-1…) or ssh private keys without a passphrase."
+)
+
+_NO_RECIPIENTS = (
+    "Set etcd_recipients (age1…, ssh-ed25519 or ssh-rsa public keys; a list, or one for each of "
+    "data, encryption and pki), or etcd_allow_unsealed."
 )
 
 # What no message may ever show: somebody gave a private key where a public one belongs.
@@ -65,62 +71,6 @@ class Sealed:
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipients:
-    """Who can open each part; an empty tuple means that the part lies unsealed."""
-
-    data: tuple[str, ...]
-    encryption: tuple[str, ...]
-    pki: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, value: t.Any, *, allow_unsealed: bool = False) -> Recipients:
-        """Read a list for all parts, or a dictionary with a list for each part.
-
-        :raises SealError: an unknown or missing part, a bad recipient, or none at all while
-            `allow_unsealed` is false.
-        """
-        if isinstance(value, t.Mapping):
-            unknown = sorted(str(name) for name in value if name not in PARTS)
-            if unknown:
-                raise SealError(
-                    f"Recipients name {len(unknown)} part(s) that an archive does not have: "
-                    f"{', '.join(name if name.isidentifier() else '(unreadable)' for name in unknown)}.",
-                    hint=f"The parts are {', '.join(PARTS)}.",
-                )
-            lists = {part: value.get(part) or [] for part in PARTS}
-        else:
-            lists = dict.fromkeys(PARTS, value or [])
-        parsed = {part: parse_recipients(lists[part], where=part) for part in PARTS}
-        empty = [part for part in PARTS if not parsed[part]]
-        if empty and not allow_unsealed:
-            raise SealError(
-                f"Nothing may lie unsealed in an archive, but {', '.join(empty)} "
-                f"{'has' if len(empty) == 1 else 'have'} no recipients.",
-                hint="Set etcd_recipients (age1…, ssh-ed25519 or ssh-rsa public keys; a list, or one "
-                "for each of data, encryption and pki), or set etcd_allow_unsealed.",
-            )
-        return cls(**parsed)
-
-    def for_part(self, part: str) -> tuple[str, ...]:
-        """Return the recipients of one of PARTS."""
-        return t.cast("tuple[str, ...]", getattr(self, Part(part).value))
-
-    def warnings(self) -> list[str]:
-        """Say which parts one lost key would lock for ever, and which lie open."""
-        found = []
-        for part in PARTS:
-            count = len(self.for_part(part))
-            if count == 0:
-                found.append(f"Part {part} of the archive is not sealed: whoever reads it has it.")
-            elif count == 1:
-                found.append(
-                    f"Part {part} is sealed to one recipient only: with that key lost the archive is "
-                    "lost. Add a second one, kept in escrow."
-                )
-        return found
-
-
 def parse_recipients(value: t.Any, *, where: str = "") -> tuple[str, ...]:
     """Return the recipients of a list, their comments cut off, each once, in the given order.
 
@@ -143,19 +93,51 @@ def parse_recipients(value: t.Any, *, where: str = "") -> tuple[str, ...]:
     return tuple(found)
 
 
+def recipients_by_part(
+    value: t.Any, *, parts: t.Sequence[str] = PARTS, allow_unsealed: bool
+) -> dict[str, tuple[str, ...]]:
+    """Return the recipients of `parts`, from a list for all or a dictionary with a list for each.
+
+    :raises SealError: an unknown part, a bad recipient, or a part that has none while
+        `allow_unsealed` is false.
+    """
+    lists = dict.fromkeys(parts, value or [])
+    if isinstance(value, t.Mapping):
+        unknown = sum(name not in PARTS for name in value)
+        if unknown:
+            raise SealError(
+                f"Recipients name {unknown} part(s) that an archive does not have.",
+                hint=f"The parts are {', '.join(PARTS)}.",
+            )
+        lists = {part: value.get(part) or [] for part in parts}
+    found = {part: parse_recipients(lists[part], where=part) for part in parts}
+    empty = [part for part in parts if not found[part]]
+    if empty and not allow_unsealed:
+        raise SealError(
+            f"Part {' and '.join(empty)} must not lie unsealed, but has no recipients.",
+            hint=_NO_RECIPIENTS,
+        )
+    return found
+
+
 def recipients_of(part: str, value: t.Any, *, allow_unsealed: bool) -> tuple[str, ...]:
     """Return the recipients of one part; none at all must be allowed by name.
 
     :raises SealError: a bad recipient, or none while `allow_unsealed` is false.
     """
-    recipients = parse_recipients(value or [], where=part)
-    if not recipients and not allow_unsealed:
-        raise SealError(
-            f"Part {part} must not lie unsealed, but it has no recipients.",
-            hint="Set etcd_recipients (age1…, ssh-ed25519 or ssh-rsa public keys), or "
-            "etcd_allow_unsealed.",
+    return recipients_by_part(value, parts=(part,), allow_unsealed=allow_unsealed)[part]
+
+
+def seal_warning(part: str, recipients: t.Sequence[str]) -> str:
+    """Say if one lost key would lock a part for ever, or if it lies open; empty if neither."""
+    if not recipients:
+        return f"Part {part} of the archive is not sealed: whoever reads it has it."
+    if len(recipients) == 1:
+        return (
+            f"Part {part} is sealed to one recipient only: with that key lost it is lost. Add a "
+            "second one to etcd_recipients, kept in escrow."
         )
-    return recipients
+    return ""
 
 
 def sealed_name(name: str, recipients: t.Sequence[str]) -> str:
@@ -168,8 +150,8 @@ def seal(
 ) -> Sealed:
     """Compress all of `reader` and encrypt it to `recipients` into `writer`.
 
-    No recipients: compressed only. `writer` is buffered (no short writes). Errors of `reader` and `writer` come through as they were
-    raised.
+    No recipients: compressed only. `writer` is buffered (no short writes). Errors of `reader` and
+    `writer` come through as they were raised.
 
     :raises SealError: a recipient can't be used.
     """

@@ -8,17 +8,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import stat
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names import check_part
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     KitError,
     LayoutError,
-    OptionInvalid,
-    SealError,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
@@ -82,23 +80,7 @@ def recipients(value: t.Any, *, allow_unsealed: bool) -> dict[str, tuple[str, ..
     :raises SealError: a recipient can't be used, or a part has none while `allow_unsealed` is
         false.
     """
-    lists = {part: value or [] for part in PARTS}
-    if isinstance(value, t.Mapping):
-        unknown = set(value) - set(sealing.PARTS)
-        if unknown:
-            raise OptionInvalid(
-                f"Option recipients names {len(unknown)} part(s) that an archive does not have.",
-                hint=f"The parts are {', '.join(sealing.PARTS)}.",
-            )
-        lists = {part: value.get(part) or [] for part in PARTS}
-    found = {part: sealing.parse_recipients(lists[part], where=part) for part in PARTS}
-    empty = [part for part in PARTS if not found[part]]
-    if empty and not allow_unsealed:
-        raise SealError(
-            f"Part {' and '.join(empty)} of the kit has no recipients, and nothing may lie unsealed.",
-            hint="Set recipients (age1…, ssh-ed25519 or ssh-rsa public keys), or allow_unsealed.",
-        )
-    return found
+    return sealing.recipients_by_part(value, parts=PARTS, allow_unsealed=allow_unsealed)
 
 
 def plan(options: Options) -> Plan:
@@ -108,11 +90,7 @@ def plan(options: Options) -> Plan:
     :raises LayoutError: what lies here is no control plane that we know.
     :raises KitError: nothing can be taken.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", options.host):
-        raise OptionInvalid(
-            f"Name {options.host!r} cannot be part of a file's name.",
-            hint="Give name: letters, digits, dot, dash and underscore.",
-        )
+    check_part(options.host, "The kit's name")
     tree = HostTree(options.root)
     places, warnings = _places(options, tree)
     collection = collect(tree, places, extra_paths=options.extra_paths, exclude=options.exclude)

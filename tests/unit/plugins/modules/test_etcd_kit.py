@@ -83,7 +83,7 @@ def test_main_check_mode_tells_all_and_writes_nothing(host: dict[str, t.Any]) ->
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({}, "seal", "Part encryption and pki of the kit has no recipients"),
+        ({}, "seal", "Part encryption and pki must not lie unsealed"),
         ({"recipients": ["AGE-SECRET-KEY-1PLANTED"]}, "seal", "PRIVATE key"),
         ({"recipients": [AGE], "name": "../x"}, "option_invalid", "'../x'"),
         ({"recipients": [AGE], "dest_dir": "/nowhere/at/all"}, "kit", "/nowhere/at/all/"),

@@ -19,6 +19,7 @@ import yaml
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     add,
+    assemble,
     entries,
     listing,
     manifest,
@@ -71,6 +72,25 @@ def test_finish_keeps_the_key_prefix(bench: Bench) -> None:
     assert found.kubernetes.etcd_prefix == "/registry"
 
 
+def test_finish_warns_of_parts_that_one_key_can_open(bench: Bench) -> None:
+    warned = [text for text in bench.add().warnings if "one recipient only" in text]
+    assert [text.split()[1] for text in warned] == ["data", "pki"]
+
+
+def test_assemble_warns_where_hosts_encrypt_in_different_ways(bench: Bench, tmp_path: Path) -> None:
+    records = bench.records(str(tmp_path))
+    kits = [{**kit, "result": dict(kit["result"])} for kit in records.kits]
+    for number, kit in enumerate(kits):
+        kit["result"]["encryption"] = {
+            "providers": ["aescbc"],
+            "key_names": ["aescbc/new"] if number else ["aescbc/old"],
+        }
+    [warned] = assemble.drift(dataclasses.replace(records, kits=tuple(kits)))
+    assert "cp1: aescbc, aescbc/old; cp2, cp3: aescbc, aescbc/new" in warned
+    same = dataclasses.replace(records, kits=(kits[1], kits[2]))
+    assert assemble.drift(same) == []
+
+
 def test_finish_gives_a_trusted_entry(bench: Bench) -> None:
     finished = bench.add()
     entry = finished.entry.id
@@ -90,7 +110,7 @@ def test_finish_gives_a_trusted_entry(bench: Bench) -> None:
     assert told["completeness"] == "full"
     assert told["sealed"] is True
     assert told["source_host"] == "cp2"
-    assert told["warnings"] == ["NOSPACE is raised"]
+    assert told["warnings"][0] == "NOSPACE is raised"
     assert told["missing_hosts"] == told["members_without_host"] == []
     for path in Path(finished.path).rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path

@@ -205,28 +205,32 @@ def test_parse_recipients_private_key_is_refused_unseen(keys: Path, name: str) -
             assert len(line) < 20 or line[:2] in ("# ", "--") or line not in shown
 
 
-def test_recipients_parse_per_part(keys: Path) -> None:
+def test_recipients_by_part_reads_a_list_for_each(keys: Path) -> None:
     age, rsa = _public(keys, "age"), _public(keys, "rsa")
-    recipients = sealing.Recipients.parse({"data": [age], "encryption": [age, rsa], "pki": [rsa]})
-    assert recipients.for_part("data") == (age,)
-    assert len(recipients.for_part("encryption")) == 2
-    assert [line.split()[1] for line in recipients.warnings()] == ["data", "pki"]
+    given = {"data": [age], "encryption": [age, rsa], "pki": [rsa]}
+    found = sealing.recipients_by_part(given, allow_unsealed=False)
+    assert found["data"] == (age,)
+    assert len(found["encryption"]) == 2
+    warned = [
+        part for part in sealing.PARTS if "one recipient" in sealing.seal_warning(part, found[part])
+    ]
+    assert warned == ["data", "pki"]
 
 
-def test_recipients_parse_missing_or_unknown_part_is_refused(keys: Path) -> None:
+def test_recipients_by_part_missing_or_unknown_part_is_refused(keys: Path) -> None:
     age = _public(keys, "age")
-    with pytest.raises(SealError, match="pki has no recipients"):
-        sealing.Recipients.parse({"data": [age], "encryption": [age]})
-    with pytest.raises(SealError, match="date"):
-        sealing.Recipients.parse({"date": [age]})
+    with pytest.raises(SealError, match="Part pki must not lie unsealed"):
+        sealing.recipients_by_part({"data": [age], "encryption": [age]}, allow_unsealed=False)
+    with pytest.raises(SealError, match="1 part"):
+        sealing.recipients_by_part({"date": [age]}, allow_unsealed=False)
 
 
-def test_recipients_parse_none_is_refused_unless_allowed() -> None:
+def test_recipients_by_part_none_is_refused_unless_allowed() -> None:
     with pytest.raises(SealError, match="etcd_allow_unsealed"):
-        sealing.Recipients.parse([])
-    recipients = sealing.Recipients.parse(None, allow_unsealed=True)
-    assert recipients.for_part("data") == ()
-    assert len(recipients.warnings()) == 3
+        sealing.recipients_by_part([], allow_unsealed=False)
+    found = sealing.recipients_by_part(None, allow_unsealed=True)
+    assert found["data"] == ()
+    assert "not sealed" in sealing.seal_warning("data", found["data"])
     assert sealing.sealed_name("data.db", ()) == "data.db.zst"
 
 

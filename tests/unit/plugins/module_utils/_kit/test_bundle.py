@@ -227,7 +227,7 @@ def test_write_on_a_full_disk_names_the_file_and_leaves_nothing(
 
 @pytest.mark.parametrize("name", ["../cp1", "", ".hidden", "a/b", "a b", "x" * 300])
 def test_name_that_is_no_files_name_is_refused(kubeadm_host: Path, name: str) -> None:
-    with pytest.raises(OptionInvalid, match="cannot be part of a file's name"):
+    with pytest.raises(OptionInvalid, match="cannot be part of a name"):
         _kit.plan(_kit.Options(host=name, root=str(kubeadm_host)))
 
 
@@ -247,7 +247,7 @@ def test_recipients_of_a_list_or_of_each_part() -> None:
         (None, SealError),
         ([], SealError),
         ({"pki": [AGE]}, SealError),
-        ({"pki": [AGE], "encryption": [AGE], "wrong": [AGE]}, OptionInvalid),
+        ({"pki": [AGE], "encryption": [AGE], "wrong": [AGE]}, SealError),
         (["age1nonsense"], SealError),
         (7, SealError),
     ],
