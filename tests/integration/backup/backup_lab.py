@@ -24,6 +24,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import typing as t
@@ -31,6 +32,7 @@ from pathlib import Path
 
 import pyrage
 import yaml
+from integration.backup.watch import command_line, descendants, processes
 
 from lab import objects
 
@@ -42,7 +44,11 @@ BIN = ROOT / ".venv" / "bin"
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".venv" / "collections"))
 CALLBACKS = Path(__file__).with_name("callbacks")
 LOCK_FOLDERS = ("/run/lock", os.environ.get("XDG_RUNTIME_DIR", "/run/lock"), "/var/tmp")
+BIN_NAME = "ansible-playbook"
+PLUGINS = "ansible_collections.controlplane.etcd.plugins"
 MINUTE = 60.0
+# The name of a group whose hosts belong to no cluster.
+NO_CLUSTER = "nocluster"
 
 Variables = dict[str, t.Any]
 Handler = t.Callable[[str], None]
@@ -136,11 +142,17 @@ class Session:
         )
 
     def kill(self) -> None:
-        """End the controller and all its workers by SIGKILL, as a dying machine does.
+        """End the controller and all its workers by SIGKILL, as when its machine dies.
 
-        Modules are processes of another session, or not: on a host they would live on.
+        Modules live on, as they do on a host.
         """
-        os.killpg(self.process.pid, signal.SIGKILL)
+        ours = [self.process.pid]
+        for pid in descendants(self.process.pid):
+            if "AnsiballZ" not in command_line(pid) and BIN_NAME in command_line(pid):
+                ours.append(pid)
+        for pid in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def wait(self, *, seconds: float = 5 * MINUTE) -> Run:
         """Wait for the end; raise what a handler raised."""
@@ -185,6 +197,7 @@ class BackupLab:
             "callbacks_enabled = lab_events\n"
             "forks = 12\n"
             "nocows = true\n"
+            f"remote_tmp = {self.root / 'hosts' / 'localhost' / 'tmp'}\n"
             f"[connection]\npipelining = {pipelining}\n"
         )
 
@@ -246,7 +259,10 @@ class BackupLab:
     ) -> Session:
         """Start ansible-playbook controlplane.etcd.backup; `variables` are set for all hosts."""
         children = {
-            name: {"hosts": dict(hosts), "vars": {"etcd_cluster": name}}
+            name: {
+                "hosts": dict(hosts),
+                "vars": {} if name == NO_CLUSTER else {"etcd_cluster": name},
+            }
             for name, hosts in clusters.items()
         }
         for_all = {
@@ -276,28 +292,60 @@ class BackupLab:
         """Run the playbook to its end."""
         return self.start(clusters, *arguments, handler=handler, **variables).wait()
 
+    def module_process(self, host: str, module: str) -> int | None:
+        """Return the process in which a module runs on a host; without pipelining only."""
+        for pid, words in processes():
+            named = f"AnsiballZ_{module}.py" in words and f"/hosts/{host}/" in words
+            if named and not words.startswith("/bin/sh"):
+                return pid
+        return None
+
+    def trust(self, cluster: str) -> list[str]:
+        """Return how far each entry of a cluster can be trusted, every file read."""
+        params = {
+            "archive": str(self.archive),
+            "etcd_cluster": cluster,
+            "allowed_signers": [f"{self.signing_key}.pub"],
+            "verify": "files",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", f"{PLUGINS}.modules.etcd_archive_info"],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": params}),
+            env={**os.environ, "PYTHONPATH": COLLECTIONS},
+            capture_output=True,
+            text=True,
+            timeout=MINUTE,
+            check=False,
+        )
+        return [entry["trust"] for entry in json.loads(done.stdout)["entries"]]
+
     # What is left
 
     def entries(self, cluster: str, *, archive: Path | None = None) -> list[str]:
         """List the entries of a cluster in the archive."""
         return sorted(path.name for path in (archive or self.archive).glob(f"{cluster}/2*"))
 
-    def left(self, *, archives: t.Sequence[Path] = ()) -> list[str]:
-        """List what no run may leave: half entries, sealed or clear files, locks, processes."""
+    def left(self, *, archives: t.Sequence[Path] = (), killed: bool = False) -> list[str]:
+        """List what no run may leave: half entries, sealed or clear files, locks, processes.
+
+        :param killed: the temporary folders that Ansible itself leaves when killed don't count.
+        """
         found = [
             str(path)
             for archive in (self.archive, *archives)
-            for path in archive.rglob(".*")
-            if path.name != "lost+found"
+            for path in [*archive.rglob(".*"), *archive.rglob("*.part")]
         ]
-        found += [str(path) for path in self.archive.rglob("*.part")]
         for host, variables in self._known.items():
-            for option in ("etcd_backup_staging_dir", "etcd_backup_spool_dir"):
-                there = Path(variables[option])
-                found += [str(each) for each in there.glob("*") if each.name != "lost+found"]
-            found += [str(each) for each in self.folder(host, "tmp").glob("*")]
-        found += [str(each) for each in (self.root / "tmp").glob("*")]
-        return found + self.modules() + self._deleted_open() + self._locked()
+            folders = [variables["etcd_backup_staging_dir"], variables["etcd_backup_spool_dir"]]
+            folders += [] if killed else [self.folder(host, "tmp")]
+            for folder in folders:
+                found += [str(each) for each in Path(folder).glob("*") if each.name != "lost+found"]
+        found += [] if killed else [str(each) for each in (self.root / "tmp").glob("*")]
+        return found + self.held()
+
+    def held(self) -> list[str]:
+        """List what is still held in memory: processes, unnamed files, locks."""
+        return self.modules() + self._deleted_open() + self._locked()
 
     def modules(self) -> list[str]:
         """List the module processes of this lab's runs that still live."""
@@ -335,19 +383,12 @@ class BackupLab:
         wanted = [text.encode() for text in self._secrets]
         for path in self.root.rglob("*"):
             below = path.relative_to(self.root).parts[0]
-            if below in ("keys", "trees", "disks") or not path.is_file() or path.is_symlink():
+            # an image is a disk: its free blocks still hold what an unnamed file had
+            if below in ("keys", "trees") or path.name == "image" or not path.is_file():
                 continue
             data = path.read_bytes()
             for text in wanted:
                 assert text not in data, f"{path} holds a secret"
-
-
-def processes() -> t.Iterator[tuple[int, str]]:
-    """List processes with their command lines."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            yield int(path.parent.name), words
 
 
 def _is_held(path: Path, root: str) -> bool:

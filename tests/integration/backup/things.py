@@ -32,7 +32,7 @@ class Proxy:
         self.held = threading.Event()
         self._released = threading.Event()
         self._target = int(endpoint.rpartition(":")[2])
-        self._after, self._hold = after, hold
+        self._after, self.holds = after, hold
         self._server = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"https://127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -62,7 +62,7 @@ class Proxy:
                     break
                 if limit is not None and passed + len(data) > limit and not self._released.is_set():
                     self.held.set()
-                    if not self._hold:
+                    if not self.holds:
                         break
                     self._released.wait()
                 target.sendall(data)
