@@ -91,6 +91,11 @@ options:
     type: list
     elements: str
     default: []
+  election:
+    description:
+      - What the filter P(controlplane.etcd.elect#filter) returned, so that the entry says how the members' hashes compared.
+    type: dict
+    default: {}
   tools:
     description:
       - etcd's own programs as the cluster runs them. The archive keeps each version once.
@@ -311,6 +316,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "hosts": {**_LIST, "options": _HOST},
     "kits": {**_LIST, "options": _KIT},
     "missing_hosts": {"type": "list", "elements": "str", "default": []},
+    "election": _RECORD,
     "tools": {**_LIST, "options": _TOOL},
     "wheelhouse": {**_LIST, "options": _FILE},
     "allow_unsealed": {"type": "bool", "default": False},
@@ -361,6 +367,7 @@ def _present(call: _module.Call, wish: add.Wish) -> _module.Outcome:
         hosts=tuple(call.params["hosts"]),
         kits=tuple(call.params["kits"]),
         missing_hosts=tuple(call.params["missing_hosts"]),
+        election=call.params["election"],
     )
     finished = add.finish(wish, entry, records, now=_time.now())
     result["entry"], result["trust"] = summary(finished.entry), finished.entry.trust

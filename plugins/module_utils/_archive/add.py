@@ -26,6 +26,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.assembl
     assemble,
     file_claims,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.awx import awx_warning
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust import (
     Signers,
     Signing,
@@ -111,7 +112,7 @@ def start(wish: Wish, *, now: dt.datetime, really: bool) -> Started:
         wheelhouse_missing=tuple(
             given.name for given in wish.wheelhouse if shared.lacks(wish.place, given)
         ),
-        warnings=tuple(warnings),
+        warnings=tuple(filter(None, [*warnings, awx_warning(wish.place.location, os.environ)])),
     )
 
 

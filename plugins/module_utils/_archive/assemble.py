@@ -47,7 +47,7 @@ class Records:
     """The results of modules, as they returned them (what Ansible adds to them is ignored).
 
     `hosts` are {host, info} of every host of the cluster, with `address` where it is known; `kits`
-    are {host, member_id, result}.
+    are {host, member_id, result}. `election` is what the filter elect returned.
     """
 
     snapshot: _Json
@@ -55,6 +55,7 @@ class Records:
     hosts: tuple[_Json, ...] = ()
     kits: tuple[_Json, ...] = ()
     missing_hosts: tuple[str, ...] = ()
+    election: _Json = dataclasses.field(default_factory=dict)
 
 
 def file_claims(records: Records) -> dict[str, list[File]]:
@@ -156,7 +157,7 @@ def assemble(
             },
         ),
         files=files,
-        checks=(*_checks(record), *checks),
+        checks=(*_checks(record), *_agreement(records.election), *checks),
         tools=tools,
         wheelhouse=wheelhouse,
         kit=kits,
@@ -259,6 +260,18 @@ def _checks(record: _Json) -> tuple[Check, ...]:
         Check(name=item["name"], result=item["result"], detail=item.get("detail"))
         for item in record.get("checks") or ()
     )
+
+
+def _agreement(election: _Json) -> tuple[Check, ...]:
+    outcome = election.get("hash_agreement")
+    if not outcome:
+        return ()
+    reasons = "; ".join(_texts(election.get("hash_reasons")))
+    if outcome == "equal":
+        at = f"{election.get('hash_kv')} at revision {election.get('hash_revision')}"
+        said = f"a majority of the voters has {at}" + (f"; {reasons}" if reasons else "")
+        return (Check("hash_agreement", "passed", said),)
+    return (Check("hash_agreement", outcome, f"the members' hashes, asked twice: {reasons}"),)
 
 
 def _seal_warnings(files: tuple[File, ...]) -> list[str]:

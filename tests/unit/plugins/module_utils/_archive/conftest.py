@@ -183,7 +183,10 @@ class Bench:
         """Make a whole entry."""
         wish = self.wish(allow_unsealed=not options.get("sealed", True))
         started = add.start(wish, now=now, really=True)
-        return add.finish(wish, started.id, self.records(started.path, **options), now=now)
+        election = options.pop("election", {})
+        records = self.records(started.path, **options)
+        records = dataclasses.replace(records, election=election)
+        return add.finish(wish, started.id, records, now=now)
 
 
 @pytest.fixture

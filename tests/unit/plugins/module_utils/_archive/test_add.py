@@ -72,6 +72,32 @@ def test_finish_keeps_the_key_prefix(bench: Bench) -> None:
     assert found.kubernetes.etcd_prefix == "/registry"
 
 
+@pytest.mark.parametrize(
+    ("election", "result", "detail"),
+    [
+        (
+            {"hash_agreement": "equal", "hash_kv": "24f1f74c", "hash_revision": 18270},
+            "passed",
+            "24f1f74c at revision 18270",
+        ),
+        (
+            {"hash_agreement": "not_comparable", "hash_reasons": ["cp2: too slow"]},
+            "not_comparable",
+            "cp2: too slow",
+        ),
+    ],
+    ids=["equal", "not comparable"],
+)
+def test_finish_records_how_hashes_compared(
+    bench: Bench, election: dict[str, t.Any], result: str, detail: str
+) -> None:
+    found = bench.add(election=election).entry.manifest
+    assert found is not None
+    [check] = [check for check in found.checks if check.name == "hash_agreement"]
+    assert check.result == result
+    assert detail in (check.detail or "")
+
+
 def test_finish_warns_of_parts_that_one_key_can_open(bench: Bench) -> None:
     warned = [text for text in bench.add().warnings if "one recipient only" in text]
     assert [text.split()[1] for text in warned] == ["data", "pki"]
