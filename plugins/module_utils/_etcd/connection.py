@@ -36,6 +36,19 @@ class Connection:
     dial_timeout: float = 2.0
     command_timeout: float = 5.0
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The endpoints, one at least.
+
+        :raises OptionInvalid: there is none.
+        """
+        if not self.endpoints:
+            raise OptionInvalid(
+                "No etcd endpoint to ask: none is set and no layout names one.",
+                hint="Set endpoints, as in https://127.0.0.1:2379.",
+            )
+        return self.endpoints
+
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:

@@ -16,7 +16,6 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     EndpointUnreachable,
     NoQuorum,
     NotEtcd,
-    OptionInvalid,
 )
 
 from .client import Client
@@ -96,13 +95,8 @@ def survey(connection: Connection) -> Survey:
 
     :raises EndpointError: no endpoint can be used; the first one's error.
     """
-    if not connection.endpoints:
-        raise OptionInvalid(
-            "No etcd endpoint to ask: none is set and no layout names one.",
-            hint="Set endpoints, as in https://127.0.0.1:2379.",
-        )
     errors: list[EndpointError] = []
-    for endpoint in connection.endpoints:
+    for endpoint in connection.asked:
         try:
             return _survey(connection, endpoint)
         except EndpointError as exc:

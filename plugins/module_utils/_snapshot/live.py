@@ -23,7 +23,7 @@ from .make import Wish as MakeWish
 from .space import SpacePlan, plan_space
 from .verify import Expected
 
-__all__ = ["Agreed", "Limits", "Places", "Source", "Taken", "Wish", "look", "take"]
+__all__ = ["Agreed", "Limits", "Places", "Source", "Taken", "Wish", "folder", "look", "take"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +94,9 @@ def look(connection: Connection, places: Places) -> tuple[Source, SpacePlan]:
     :raises EndpointError: the member can't be used.
     :raises SpaceMissing: there is no room, or no such folder.
     """
-    with Client(connection, connection.endpoints[0]) as client:
+    with Client(connection, connection.asked[0]) as client:
         source = Source(client.endpoint, client.status(), client.members())
-    spool, dest = (_folder(p) for p in (places.spool_dir, places.dest_dir))
+    spool, dest = (folder(p) for p in (places.spool_dir, places.dest_dir))
     etcd = file_system(places.data_dir) if places.data_dir else None
     return source, plan_space(source.status.db_size_bytes, spool=spool, dest=dest, etcd=etcd)
 
@@ -131,11 +131,21 @@ def take(connection: Connection, source: Source, places: Places, wish: Wish) -> 
     return Taken(made=made, storage_version=storage, linearizable_revision=confirmed)
 
 
-def _folder(path: str) -> FileSystem:
+def folder(path: str) -> FileSystem:
+    """Return the file system of a folder that this user can write in.
+
+    :raises SpaceMissing: it can't, or there is none.
+    """
     if not os.path.isdir(path):
         raise SpaceMissing(
             f"Folder {path} does not exist on this host.",
             hint="Make it, or name another one.",
+            path=path,
+        )
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SpaceMissing(
+            f"Folder {path} cannot be written by user {os.geteuid()} on this host.",
+            hint="Run the task with become, or name another folder.",
             path=path,
         )
     return dataclasses.replace(file_system(path), path=path)
