@@ -328,19 +328,21 @@ class BackupLab:
     def left(self, *, archives: t.Sequence[Path] = (), killed: bool = False) -> list[str]:
         """List what no run may leave: half entries, sealed or clear files, locks, processes.
 
-        :param killed: the temporary folders that Ansible itself leaves when killed don't count.
+        :param killed: Ansible's own temporary folders, which it leaves when killed, don't count.
         """
         found = [
             str(path)
             for archive in (self.archive, *archives)
             for path in [*archive.rglob(".*"), *archive.rglob("*.part")]
         ]
+        folders = [self.root / "tmp"]
         for host, variables in self._known.items():
-            folders = [variables["etcd_backup_staging_dir"], variables["etcd_backup_spool_dir"]]
-            folders += [] if killed else [self.folder(host, "tmp")]
-            for folder in folders:
-                found += [str(each) for each in Path(folder).glob("*") if each.name != "lost+found"]
-        found += [] if killed else [str(each) for each in (self.root / "tmp").glob("*")]
+            folders += [Path(variables[f"etcd_backup_{each}_dir"]) for each in ("staging", "spool")]
+            folders += [self.folder(host, "tmp")]
+        for path in [path for folder in folders for path in folder.glob("*")]:
+            ansibles = killed and path.name.startswith(("ansible-tmp-", "ansible_"))
+            if path.name != "lost+found" and not ansibles:
+                found.append(str(path))
         return found + self.held()
 
     def held(self) -> list[str]:
@@ -370,10 +372,15 @@ class BackupLab:
         ]
 
     def assert_clean(
-        self, *, entries: t.Mapping[str, int] | None = None, archives: t.Sequence[Path] = ()
+        self,
+        *,
+        entries: t.Mapping[str, int] | None = None,
+        archives: t.Sequence[Path] = (),
+        killed: bool = False,
     ) -> None:
         """Assert that nothing is left behind, and how many entries each cluster has."""
-        assert not self.left(archives=archives)
+        left = self.left(archives=archives, killed=killed)
+        assert not left, left
         for cluster, count in (entries or {}).items():
             assert len(self.entries(cluster)) == count, cluster
         self.assert_no_secret()

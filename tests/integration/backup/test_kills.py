@@ -237,13 +237,48 @@ def test_each_module_is_killed_on_its_host(
                 assert not lab.entries(name)
             if said:
                 assert f"{name}-cp1: the module gave no answer" in said, said
+            became = {
+                "archived": "archived, its hash compared with no other",
+                "degraded": "archived without the kit, exit status 2",
+                "failed": "that cluster fails, the others are backed up",
+            }
             reliability(
                 f"{module} is killed (-9) at: {task}",
-                run.outcome(name)["outcome"],
+                f"{became[run.outcome(name)['outcome']]}; run again works",
                 area=AREA,
                 message=said,
             )
-        lab.assert_clean(entries={"alpha": 1})
+        lab.assert_clean(entries={"alpha": 1}, killed=True)
         run = lab.backup(mended)
         assert run.status == 0, run.text
-        lab.assert_clean(entries={"alpha": 2, "kinfo": 1, "ksnapshot": 1, "kfetch": 1})
+        lab.assert_clean(entries={"alpha": 2, "kinfo": 1, "ksnapshot": 1, "kfetch": 1}, killed=True)
+
+
+def test_the_archives_module_is_killed(lab: BackupLab, alpha: Cluster, reliability: t.Any) -> None:
+    """On the controller itself: while it begins an entry, and while it signs one."""
+    hosts = {"alpha": lab.hosts(alpha)}
+    for task in ("Begin an entry in the archive", "Sign and add the entry"):
+        accomplices: list[Accomplice] = []
+
+        def at_task(name: str, task: str = task, waiting: list[Accomplice] = accomplices) -> None:
+            if name == task:
+                look = under_way(lab, "localhost", "etcd_archive_add")
+                waiting.append(Accomplice(look, end))
+
+        run = lab.backup(hosts, handler=at_task)
+        for each in accomplices:
+            each.join()
+        said = run.verdict("alpha")
+        assert run.status == 2
+        assert "the module gave no answer" in said, said
+        assert not lab.entries("alpha")
+        lab.assert_no_secret()
+        assert not lab.held()
+        reliability(
+            f"etcd_archive_add is killed (-9) at: {task}",
+            "no entry; run again works, and removes what is left",
+            area=AREA,
+            message=said,
+        )
+    assert lab.backup(hosts).status == 0
+    lab.assert_clean(entries={"alpha": 1}, killed=True)
