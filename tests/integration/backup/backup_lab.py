@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -32,7 +31,7 @@ from pathlib import Path
 
 import pyrage
 import yaml
-from integration.backup.watch import command_line, descendants, processes
+from integration.backup.watch import command_line, descendants, is_held, processes
 
 from lab import objects
 
@@ -296,7 +295,7 @@ class BackupLab:
         """Return the process in which a module runs on a host; without pipelining only."""
         for pid, words in processes():
             named = f"AnsiballZ_{module}.py" in words and f"/hosts/{host}/" in words
-            if named and not words.startswith("/bin/sh"):
+            if named and "python" in words.partition(" ")[0]:
                 return pid
         return None
 
@@ -368,7 +367,7 @@ class BackupLab:
             str(path)
             for folder in {*LOCK_FOLDERS}
             for path in Path(folder).glob("**/controlplane.etcd-snapshot-*.lock")
-            if _is_held(path, str(self.root))
+            if is_held(path, str(self.root))
         ]
 
     def assert_clean(
@@ -396,15 +395,3 @@ class BackupLab:
             data = path.read_bytes()
             for text in wanted:
                 assert text not in data, f"{path} holds a secret"
-
-
-def _is_held(path: Path, root: str) -> bool:
-    """Tell whether a run of this lab holds a lock file (others on this machine may, too)."""
-    with contextlib.suppress(OSError), path.open("rb") as source:
-        note = source.read(200).split()
-        try:
-            fcntl.flock(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = int(note[1]) if len(note) > 1 else 0
-            return any(each == pid and root in words for each, words in processes())
-    return False

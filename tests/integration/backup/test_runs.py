@@ -155,7 +155,7 @@ def snapshots(lab: BackupLab) -> list[int]:
     return [
         pid
         for pid, words in found
-        if "AnsiballZ_etcd_snapshot.py" in words and not words.startswith("/bin/sh")
+        if "AnsiballZ_etcd_snapshot.py" in words and "python" in words.partition(" ")[0]
     ]
 
 

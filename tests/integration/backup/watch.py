@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
 import typing as t
@@ -46,3 +47,15 @@ def until(what: str, look: t.Callable[[], t.Any], *, seconds: float = 60.0) -> t
             return found
         assert time.monotonic() < ends, f"{what} did not come within {seconds:g} s"
         time.sleep(0.002)
+
+
+def is_held(path: Path, root: str) -> bool:
+    """Tell whether a run of this lab holds a lock file (others on this machine may, too)."""
+    with contextlib.suppress(OSError), path.open("rb") as source:
+        note = source.read(200).split()
+        try:
+            fcntl.flock(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = int(note[1]) if len(note) > 1 else 0
+            return any(each == pid and root in words for each, words in processes())
+    return False
