@@ -92,6 +92,9 @@ class ActionModule(ActionBase):
                 self._connection.fetch_file(staged["path"], part)
                 return
             except AnsibleConnectionFailure as exc:
+                if _transfer.not_offered(exc):
+                    why = exc
+                    continue
                 raise TransferError(
                     f"Fetch of {wish.src} from {wish.host} was cut off: {_transfer.last_line(exc)}.",
                     hint="Run again; what came so far was thrown away.",

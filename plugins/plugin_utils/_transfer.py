@@ -24,6 +24,7 @@ __all__ = [
     "in_slices",
     "last_line",
     "no_room",
+    "not_offered",
     "out_of_room",
     "receive",
     "ways",
@@ -170,6 +171,11 @@ def in_slices(read: t.Callable[[int, int], str], size_bytes: int, target: t.Bina
     """Write a file that comes as base64 slices: for connections that can't carry files."""
     for offset in range(0, size_bytes, _SLICE_BYTES):
         target.write(base64.b64decode(read(offset, _SLICE_BYTES)))
+
+
+def not_offered(error: Exception) -> bool:
+    """Tell whether a host's sshd has no sftp, which ssh reports as it does a lost connection."""
+    return "subsystem request failed" in str(error)
 
 
 def last_line(error: Exception) -> str:

@@ -9,10 +9,13 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pyrage
 import yaml
 
 from lab import binaries
+from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +68,73 @@ class Run:
             if name.strip() == host:
                 return {k: int(v) for k, v in (word.split("=") for word in figures.split())}
         raise AssertionError(f"no recap of {host} in:\n{self.output}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """A run of ansible-playbook that goes on."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    folder: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait(self, *, seconds: float = 600) -> Run:
+        """Wait for its end; a run that takes longer is killed and an error."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"still running after {seconds} s:\n{self.output}") from None
+        return Run(code, self.output)
+
+    def until(self, happened: t.Callable[[], t.Any], what: str, *, seconds: float = 120) -> None:
+        """Wait until something happened while the run goes on."""
+        end = time.monotonic() + seconds
+        while not happened():
+            if self.process.poll() is not None or time.monotonic() > end:
+                ended = self.process.poll()
+                self.kill()
+                raise AssertionError(f"no {what} (exit status {ended}):\n{self.output}")
+            time.sleep(0.05)
+
+    def peak_kib(self) -> int:
+        """Return the most memory that a process of the run has had so far, of those that live."""
+        peak = 0
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                # proc_pid_stat(5): field 6 is the session
+                session = (path / "stat").read_text().rpartition(")")[2].split()[3]
+                if int(session) == self.process.pid:
+                    status = (path / "status").read_text()
+                    peak = max(peak, int(status.split("VmHWM:")[1].split()[0]))
+        return peak
+
+    def ssh_processes(self) -> list[int]:
+        """Return the ssh, sftp and scp processes of this controller, shared connections too."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (path / "cmdline").read_bytes()
+                if str(self.folder).encode() in words and b"ssh" in words.split(b"\0")[0]:
+                    found.append(int(path.name))
+        return found
+
+    def kill_ssh(self) -> None:
+        """Kill (-9) every connection to a host."""
+        for pid in self.ssh_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kill (-9) the controller: ansible-playbook with its workers and connections."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill_ssh()
+        self.process.wait()
 
 
 class Bastion:
@@ -131,22 +202,29 @@ class Bastion:
             *arguments,
         ]
 
-    def play(self, playbook: str, *arguments: str, **variables: t.Any) -> Run:
-        """Run a playbook to its end."""
+    def begin(self, playbook: str, *arguments: str, **variables: t.Any) -> Running:
+        """Start a playbook in a session of its own."""
         self.write_inventory(**variables)
-        with (self.folder / "output.log").open("w+") as log:
-            code = subprocess.run(
+        log = self.folder / f"{time.monotonic_ns()}.log"
+        with log.open("w") as target:
+            process = subprocess.Popen(
                 self.argv(playbook, *arguments),
                 env=self.environment(),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=target,
                 stderr=subprocess.STDOUT,
-                timeout=600,
-                check=False,
-            ).returncode
-            log.seek(0)
-            return Run(code, log.read())
+                start_new_session=True,
+            )
+        return Running(process, log, self.folder)
+
+    def play(self, playbook: str, *arguments: str, **variables: t.Any) -> Run:
+        """Run a playbook to its end."""
+        return self.begin(playbook, *arguments, **variables).wait()
+
+    def begin_backup(self, *arguments: str, **variables: t.Any) -> Running:
+        """Start `ansible-playbook controlplane.etcd.backup`."""
+        return self.begin("controlplane.etcd.backup", *arguments, **variables)
 
     def backup(self, *arguments: str, **variables: t.Any) -> Run:
         """Run `ansible-playbook controlplane.etcd.backup`."""
@@ -177,6 +255,28 @@ class Bastion:
     @staticmethod
     def manifest(entry: Path) -> dict[str, t.Any]:
         return dict(json.loads((entry / "manifest.json").read_bytes()))
+
+
+# /run/lock/*.lock are flock'ed files: they stay, the locks don't.
+_LOOK = r"""
+find /var/tmp /tmp /home/ops /root /run /dev/shm -xdev \
+  \( -name 'controlplane-etcd*' -o -name 'etcd_*' -o -name 'ansible-tmp-*' -o -name '.etcd-spool*' \
+     -o -name '*.age' -o -name '*.part' -o -name '{{*' \) ! -path '/run/systemd/*'
+for pid in /proc/[0-9]*; do
+  tr '\0' ' ' < $pid/cmdline 2>/dev/null | sed 's/^/args /'; echo
+  ls -l $pid/fd 2>/dev/null | sed 's/^/open /'
+done
+true
+"""
+_OURS = re.compile(
+    r"^/|^args .*(AnsiballZ|ansible-tmp|controlplane)|^open .*(/var/tmp/|controlplane)"
+)
+
+
+def left_on(host: Host) -> str:
+    """Return files, processes, open unnamed files and held locks that a run left on a host."""
+    lines = host.exec(["sh"], stdin=_LOOK.encode()).stdout.decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if _OURS.search(line))
 
 
 @contextlib.contextmanager

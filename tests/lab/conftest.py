@@ -13,6 +13,7 @@ import typing as t
 import pytest
 
 from lab import binaries
+from lab.backup_run import Bastion, Run, bastion
 from lab.hosts.lab import Lab
 from lab.hosts.machine import obstacle
 
@@ -53,3 +54,11 @@ def lab() -> t.Iterator[Lab]:
         lab.down()
         with lab:
             yield lab
+
+
+@pytest.fixture(scope="session")
+def first_backup(lab: Lab) -> t.Iterator[tuple[Bastion, Run]]:
+    """A bastion, and its first run of the backup over all clusters."""
+    with bastion(lab) as found:
+        found.use_wheelhouse()
+        yield found, found.backup()

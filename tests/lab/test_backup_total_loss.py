@@ -22,23 +22,13 @@ import pytest
 import yaml
 
 from lab import binaries
-from lab.backup_run import Bastion, bastion
+from lab.backup_run import Bastion, Run
 from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 from lab.hosts.plan import HostPlan, LabPlan
 
 # member number in RESTORE.txt -> the new host; the second member's host is not coming back
 NEW_HOSTS = {1: HostPlan("n1", 41), 3: HostPlan("n3", 43, own_data_mount=True)}
-
-
-@pytest.fixture(scope="module")
-def kept(lab: Lab) -> t.Iterator[tuple[Bastion, Path]]:
-    """A bastion with an entry of alpha and beta."""
-    with bastion(lab) as found:
-        found.use_wheelhouse()
-        run = found.backup()
-        assert run.code == 0, run.output
-        yield found, found.entries("alpha")[0]
 
 
 @pytest.fixture
@@ -76,9 +66,11 @@ def key_values(output: str) -> list[t.Any]:
 
 
 def test_total_loss_other_addresses_one_host_missing_data_on_a_mount(
-    lab: Lab, kept: tuple[Bastion, Path], new_hosts: dict[int, Host], tmp_path: Path
+    lab: Lab, first_backup: tuple[Bastion, Run], new_hosts: dict[int, Host], tmp_path: Path
 ) -> None:
-    keeper, entry = kept
+    keeper, run = first_backup
+    assert run.code == 0, run.output
+    entry = keeper.entries("alpha")[0]
     before = key_values(lab.cluster("alpha").etcdctl("get", "", "--from-key", "-w", "json"))
     text = (entry / "RESTORE.txt").read_text()
     folders = {number: stat(host, "/", "/etc", "/var") for number, host in new_hosts.items()}
