@@ -28,6 +28,7 @@ TITLES = {
     "playbook": "Whole backup runs",
     "ssh": "Whole backup runs over ssh",
     "backup": "The modules and the archive",
+    "elect": "Election and the members' agreement",
     "info": "Looking at a cluster",
     "runtime": "The environment that modules run in",
 }

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import random
+import typing as t
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,7 +149,9 @@ def test_emergency_and_unknown_hashes_are_not_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_flip_behind_a_right_trailer_is_caught_or_changes_no_key(tmp_path: Path, seed: int) -> None:
+def test_flip_behind_a_right_trailer_is_caught_or_changes_no_key(
+    tmp_path: Path, seed: int, reliability: t.Any
+) -> None:
     """The outer layer is switched off: the trailer is made to fit the damaged image."""
     name = "3.6.16/history"
     chance = random.Random(seed)
@@ -163,13 +166,20 @@ def test_flip_behind_a_right_trailer_is_caught_or_changes_no_key(tmp_path: Path,
         return
     # What no check noticed lies outside the keys: HashKV covers each of their bytes.
     assert made.verified.summary.hash_kv == expected(name).hash_kv
+    reliability(
+        "a bit of the snapshot flipped, with a trailer that fits",
+        "refused by structure or HashKV, or no byte of a key or value is hit",
+    )
 
 
-def test_shorter_image_behind_a_right_trailer_is_caught(tmp_path: Path) -> None:
+def test_shorter_image_behind_a_right_trailer_is_caught(tmp_path: Path, reliability: t.Any) -> None:
     image = snapshots.image("3.6.16/history")[:-32]
     for size in range(4096, len(image), 4096):
         with pytest.raises(DatabaseInvalid):
             make(tmp_path, trailed(image[:size]), expected("3.6.16/history"))
+    reliability(
+        "snapshot truncated at each page, with a trailer that fits", "refused by its structure"
+    )
 
 
 @pytest.mark.parametrize(
