@@ -115,3 +115,17 @@ def test_in_slices_puts_them_together() -> None:
         target,
     )
     assert target.getvalue() == data
+
+
+@pytest.mark.parametrize(
+    ("said", "offered"),
+    [
+        # OpenSSH 9.2: exit status 255 in both cases
+        ("subsystem request failed on channel 0\nConnection closed", False),
+        ("client_loop: send disconnect: Broken pipe\nConnection closed", True),
+    ],
+    ids=["no-sftp", "cut-off"],
+)
+def test_not_offered_is_no_lost_connection(said: str, offered: bool) -> None:
+    error = Exception(f"Failed to connect to the host via sftp: {said}")
+    assert _transfer.not_offered(error) != offered
