@@ -34,16 +34,18 @@ TITLES = {
 }
 # In this order: a folder may hold an ID, an ID looks like a hash.
 WORDS = (
+    (re.escape(str(Path.home())), "~"),
     (
         r"/(?:var/)?tmp/[A-Za-z0-9_.-]*(?:lab|pytest|bastion|etcd)[A-Za-z0-9_.-]*(?:/pytest-\d+)?",
         "…",
     ),
     (r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b", "ID"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
+    (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UID"),
     (r"\b[0-9a-f]{64}\b", "SHA256"),
     (r"\b[0-9a-f]{15,16}\b", "MEMBER"),
     (r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8}\b", "HASH"),
-    (r"(127\.0\.0\.1:|\bport )\d{4,5}\b", r"\1PORT"),
+    (r"(127\.0\.0\.1:|\bport )\d{5}\b", r"\1PORT"),
     (r"\bpid \d+", "pid PID"),
     (r"\b\d{5,} (bytes|free)", r"N \1"),
     (r"\bhas \d{4,} free", "has N free"),
@@ -88,7 +90,7 @@ def _of(records: list[dict[str, t.Any]], area: str) -> list[dict[str, t.Any]]:
 
 
 def _shown(record: dict[str, t.Any]) -> t.Iterator[str]:
-    path, _, name = record["test"].partition("::")
+    path, _, name = re.sub(r"\[\d+\]$", "", record["test"]).partition("::")
     yield f"- **{plain(record['fault'])}**: {plain(record['outcome']).rstrip('.')}."
     if record["message"]:
         yield f"  > {plain(record['message'])}"
