@@ -270,16 +270,24 @@ def add_disks(night: Night) -> None:
     )
 
     for name, task, leave in (
-        ("archivesmall", "Fetch the sealed snapshot", lambda size: size // 2),
+        (
+            "archivesmall",
+            "Fetch the sealed snapshot",
+            lambda host: night.staged(host).stat().st_size // 2,
+        ),
         # room for the bytes, none for the blocks that say where they lie
-        ("archivefull", "Fetch the sealed snapshot", lambda size: size + 1023),
-        ("archivelate", "Sign and add the entry", lambda size: 0),
+        (
+            "archivefull",
+            "Fetch the sealed snapshot",
+            lambda host: night.staged(host).stat().st_size + 1023,
+        ),
+        ("archivelate", "Sign and add the entry", lambda host: 0),
     ):
         disk = night.disk(name, mib=8, kind="ext2")
         archive = disk.path / "archive"
 
         def fill(disk: SmallDisk = disk, host: str = f"{name}-cp1", leave: t.Any = leave) -> None:
-            disk.fill(leave=leave(night.staged(host).stat().st_size))
+            disk.fill(leave=leave(host))
 
         night.add(
             name,
