@@ -30,6 +30,8 @@ def test_hashes_compacted_away_meanwhile_are_asked_for_once_more() -> None:
                     alpha.etcdctl("put", "/registry/configmaps/default/later", str(number))
                 answer = alpha.etcdctl("get", "nothing")
                 alpha.etcdctl("compact", str(answer["header"]["revision"]), json=False)
+                # etcd 3.5 and later remember what they had at the very revision they compacted to.
+                alpha.etcdctl("put", "/registry/configmaps/default/later", "last")
 
         run = lab.backup({"alpha": lab.hosts(alpha)}, handler=compact)
         assert run.status == 0, run.text[-6000:]
