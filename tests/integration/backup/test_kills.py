@@ -21,8 +21,6 @@ from lab import objects
 from lab.loopback import Cluster
 
 AREA = "playbook"
-# More than a module's questions take, less than the image of any filled cluster.
-QUESTIONS_BYTES = 400_000
 Look = t.Callable[[], t.Any]
 
 # The tasks that do something, in their order, and what shows that one is under way: nothing (it is
@@ -153,7 +151,7 @@ def test_the_controller_is_killed_at_each_step(
     """Each run gets past the task at which the one before it died; the last one ends well."""
     hosts = {"alpha": lab.hosts(alpha)}
     for task, sign in STEPS:
-        proxy = Proxy(alpha.endpoints[0], after=QUESTIONS_BYTES, hold=task == "Take the snapshot")
+        proxy = Proxy(alpha.endpoints[0], hold=task == "Take the snapshot")
         held = {"alpha": lab.hosts(alpha, etcd_endpoints=[proxy.endpoint])}
         look = under_way(lab, "alpha-cp1", sign) if sign else None
         kill_controller(lab, held if proxy.holds else hosts, task, look)
@@ -215,7 +213,7 @@ def test_each_module_is_killed_on_its_host(
             host = f"{name}-cp1"
             hosts[name] = {host: announcing(lab, host, mended[name][host])}
             if module == "etcd_snapshot":
-                proxy = Proxy(cluster.endpoints[0], after=QUESTIONS_BYTES, hold=True)
+                proxy = Proxy(cluster.endpoints[0], hold=True)
                 stack.callback(proxy.close)
                 hosts[name] = lab.hosts(cluster, etcd_endpoints=[proxy.endpoint])
 

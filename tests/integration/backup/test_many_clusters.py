@@ -28,8 +28,6 @@ from lab.loopback import Cluster
 from lab.pki import authority, issue
 
 AREA = "playbook"
-# More than a module's questions take, less than the image of any filled cluster.
-QUESTIONS_BYTES = 400_000
 
 
 @dataclasses.dataclass
@@ -47,11 +45,12 @@ class Trouble:
 class Night:
     """The lab, its clusters and what became of them."""
 
+    run: Run
+
     def __init__(self, lab: BackupLab, stack: contextlib.ExitStack) -> None:
         self.lab = lab
         self.stack = stack
         self.troubles: dict[str, Trouble] = {}
-        self.ran: Run | None = None
 
     def cluster(self, name: str, **options: t.Any) -> Cluster:
         """Start a cluster with Kubernetes objects in it."""
@@ -78,7 +77,7 @@ class Night:
         self.troubles[name] = Trouble(troubled, options.pop("mended", hosts), **options)
 
     def proxy(self, cluster: Cluster, *, hold: bool) -> Proxy:
-        made = Proxy(cluster.endpoints[0], after=QUESTIONS_BYTES, hold=hold)
+        made = Proxy(cluster.endpoints[0], hold=hold)
         self.stack.callback(made.close)
         return made
 
@@ -92,11 +91,6 @@ class Night:
         found = list(self.lab.folder(host, "staging").glob("*/data.db.zst.age"))
         assert len(found) == 1, found
         return found[0]
-
-    @property
-    def run(self) -> Run:
-        assert self.ran
-        return self.ran
 
     def archives(self) -> list[Path]:
         return [each.archive for each in self.troubles.values() if each.archive]
@@ -128,7 +122,7 @@ def night() -> t.Iterator[Night]:
         add_files(night)
         if not why_no_small_disks():
             add_disks(night)
-        night.ran = night.backup()
+        night.run = night.backup()
         yield night
 
 

@@ -19,7 +19,6 @@ from lab import objects
 from lab.loopback import Cluster
 
 AREA = "playbook"
-QUESTIONS_BYTES = 400_000
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +122,7 @@ class TestAsked:
 
 
 def test_two_runs_at_once(lab: BackupLab, alpha: Cluster, reliability: t.Any) -> None:
-    proxy = Proxy(alpha.endpoints[0], after=QUESTIONS_BYTES, hold=True)
+    proxy = Proxy(alpha.endpoints[0], hold=True)
     hosts = {"alpha": lab.hosts(alpha)}
     held = {"alpha": lab.hosts(alpha, etcd_endpoints=[proxy.endpoint])}
     first = lab.start(held)

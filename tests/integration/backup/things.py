@@ -19,6 +19,8 @@ if t.TYPE_CHECKING:
     from lab.loopback import Cluster
 
 _PIECE = 16384
+# More than a module's questions take, less than the image of any filled cluster.
+_QUESTIONS_BYTES = 400_000
 
 
 class Proxy:
@@ -28,7 +30,7 @@ class Proxy:
     A module's questions stay below `after`; a snapshot's stream does not.
     """
 
-    def __init__(self, endpoint: str, *, after: int, hold: bool) -> None:
+    def __init__(self, endpoint: str, *, hold: bool, after: int = _QUESTIONS_BYTES) -> None:
         self.held = threading.Event()
         self._released = threading.Event()
         self._target = int(endpoint.rpartition(":")[2])
