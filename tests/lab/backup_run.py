@@ -168,11 +168,12 @@ class Bastion:
             f"home = {self.folder}/a\n"
             f"collections_path = {ROOT}/.venv/collections\n"
             "nocows = true\nshow_custom_stats = true\ntimeout = 10\n"
+            f"[ssh_connection]\ncontrol_path_dir = {self.folder}/cp\n"
         )
 
     def close(self) -> None:
         """End the shared ssh connections, and forget everything."""
-        for socket in (self.folder / "a" / "cp").glob("*"):
+        for socket in (self.folder / "cp").glob("*"):
             argv = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "none"]
             subprocess.run(argv, capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

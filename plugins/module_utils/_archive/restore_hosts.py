@@ -180,7 +180,7 @@ def send(manifest: Manifest, number: int, member: Member, *, tool: str) -> list[
     unpack = "tar -x -p --same-owner --numeric-owner --no-overwrite-dir -f - -C /"
     lines = [
         f"==== [send {number}] To host {plain(member.host or 'unknown')}: its files, the snapshot, the tool",
-        f"# SSH_{number} runs a command as root there. Is the host as it was? Then only the last two lines.",
+        f"# SSH_{number} runs a command as root there. Is the host as it was? Then from TOKEN on.",
         f'$ SSH_{number}=${{SSH_{number}:-"ssh root@{target}"}}',
     ]
     for folder in map(quoted, folders):
