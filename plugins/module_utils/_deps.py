@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DependencyMissing
 
-__all__ = ["available", "load"]
+__all__ = ["load"]
 
 # import name -> the name to install by
 _PACKAGES = {
@@ -53,13 +53,3 @@ def load(name: str) -> t.Any:
             hint="On a host, let role controlplane.etcd.etcd_runtime make the environment; on the "
             f"controller, install it there ({sys.executable} -m pip install {package}).",
         ) from exc
-
-
-def available(*names: str) -> bool:
-    """Tell whether all of `names` can be imported here."""
-    try:
-        for name in names:
-            load(name)
-    except DependencyMissing:
-        return False
-    return True

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from .bundle import Kit, open_kit, read_index
-from .take import Options, Plan, Written, contents, plan, recipients, record, write
+from .take import Options, Plan, contents, plan, recipients, record, write
 
 __all__ = [
     "Kit",
     "Options",
     "Plan",
-    "Written",
     "contents",
     "open_kit",
     "plan",

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import stat
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names import check_part
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealed_file import (
+    SealedFile,
+    write_sealed,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     KitError,
     LayoutError,
@@ -27,7 +29,7 @@ from .collect import collect
 from .model import Collection
 from .tree import HostTree, shown
 
-__all__ = ["Options", "Plan", "Written", "contents", "plan", "recipients", "record", "write"]
+__all__ = ["Options", "Plan", "contents", "plan", "recipients", "record", "write"]
 
 PARTS = (sealing.Part.ENCRYPTION.value, sealing.Part.PKI.value)
 
@@ -59,19 +61,6 @@ class Plan:
     encryption: facts.Encryption
     certificates: tuple[facts.Certificate, ...]
     warnings: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """A sealed file of a kit."""
-
-    name: str
-    path: str
-    part: str
-    size_bytes: int
-    sha256: str
-    compression: str
-    encryption: t.Mapping[str, t.Any]
 
 
 def recipients(value: t.Any, *, allow_unsealed: bool) -> dict[str, tuple[str, ...]]:
@@ -121,12 +110,12 @@ def plan(options: Options) -> Plan:
 
 def write(
     wanted: Plan, dest_dir: str, sealed_to: t.Mapping[str, t.Sequence[str]]
-) -> tuple[Written, ...]:
+) -> tuple[SealedFile, ...]:
     """Seal each part into `dest_dir`: all of them whole, or none is there.
 
     :raises KitError: the folder can't be written.
     """
-    written: list[Written] = []
+    written: list[SealedFile] = []
     try:
         for each in wanted.bundles:
             written.append(_write(each, wanted.host, dest_dir, sealed_to[each.kit.part]))
@@ -139,7 +128,7 @@ def write(
 
 
 def record(
-    wanted: Plan, written: t.Sequence[Written], sealed_to: t.Mapping[str, t.Sequence[str]]
+    wanted: Plan, written: t.Sequence[SealedFile], sealed_to: t.Mapping[str, t.Sequence[str]]
 ) -> dict[str, t.Any]:
     """Return what the module returns; `written` is empty in check mode."""
     collection = wanted.collection
@@ -270,32 +259,16 @@ def _name(part: str, host: str, sealed_to: t.Sequence[str]) -> str:
     return sealing.sealed_name(base, sealed_to)
 
 
-def _write(made: Bundle, host: str, dest_dir: str, sealed_to: t.Sequence[str]) -> Written:
+def _write(made: Bundle, host: str, dest_dir: str, sealed_to: t.Sequence[str]) -> SealedFile:
     name = _name(made.kit.part, host, sealed_to)
     path = os.path.join(dest_dir, name.replace("/", "-"))
     try:
-        owner = os.stat(dest_dir)
-        if not stat.S_ISDIR(owner.st_mode):
-            raise NotADirectoryError(20, "it is no folder")
-        with _files.part_file(path) as target:
-            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
-                os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
-            sealed = sealing.seal(made.open(), target, sealed_to)
+        return write_sealed(
+            made.open(), dest_dir, name=name, part=made.kit.part, recipients=sealed_to
+        )
     except OSError as exc:
         raise KitError(
             f"Cannot write {path} on this host: {exc.strerror}.",
             hint="dest_dir must be a folder with room that this user may write.",
             path=path,
         ) from exc
-    return Written(
-        name=name,
-        path=path,
-        part=made.kit.part,
-        size_bytes=sealed.size_bytes,
-        sha256=sealed.sha256,
-        compression="zstd",
-        encryption={
-            "scheme": sealing.SCHEME if sealed_to else "none",
-            "recipients": list(sealed_to),
-        },
-    )

@@ -18,7 +18,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import L
 
 __all__ = ["host_lock"]
 
-_SYSTEM_FOLDER = "/run/lock"
+# Not /run/lock: on Debian any user can put files of any name there.
+_SYSTEM_FOLDER = "/run/controlplane.etcd"
 _LOOK_SECONDS = 0.2
 
 
@@ -54,7 +55,7 @@ def _plain(name: str) -> str:
 def _folder() -> str:
     """Return a folder that only root, or only this user, can put locks in the way of."""
     if os.geteuid() == 0:
-        return _SYSTEM_FOLDER if os.path.isdir(_SYSTEM_FOLDER) else _own("/run/controlplane.etcd")
+        return _own(_SYSTEM_FOLDER)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.path.isdir(runtime) and os.stat(runtime).st_uid == os.geteuid():
         return runtime

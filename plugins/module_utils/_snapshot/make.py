@@ -12,12 +12,11 @@ import os
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _time
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
-    SCHEME,
-    Sealed,
-    seal,
-    sealed_name,
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealed_file import (
+    SealedFile,
+    write_sealed,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import sealed_name
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SpaceMissing
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.priority import stand_back
 
@@ -28,7 +27,7 @@ from .verify import Check, Expected, Result, Verified, verify
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
 
-__all__ = ["Made", "SealedFile", "Wish", "make_snapshot"]
+__all__ = ["Made", "Wish", "make_snapshot"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +39,6 @@ class Wish:
     dest_dir: str
     recipients: tuple[str, ...]
     etcd_prefix: str
-
-
-@dataclasses.dataclass(frozen=True)
-class SealedFile:
-    """A file in `dest_dir`, as the manifest will list it."""
-
-    name: str
-    path: str
-    part: str
-    size_bytes: int
-    sha256: str
-    compression: str
-    encryption: dict[str, t.Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,24 +100,10 @@ def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
 def _seal(name: str, source: t.BinaryIO, wish: Wish) -> SealedFile:
     source.seek(0)
     name = sealed_name(name, wish.recipients)
-    path = os.path.join(wish.dest_dir, name)
-    owner = os.stat(wish.dest_dir)
-    with _full_disk(wish.dest_dir, name, "dest_dir"), _files.part_file(path) as target:
-        sealed: Sealed = seal(source, target, wish.recipients)
-        if os.geteuid() == 0:
-            os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
-    return SealedFile(
-        name=name,
-        path=path,
-        part="data",
-        size_bytes=sealed.size_bytes,
-        sha256=sealed.sha256,
-        compression="zstd",
-        encryption={
-            "scheme": SCHEME if wish.recipients else "none",
-            "recipients": list(wish.recipients),
-        },
-    )
+    with _full_disk(wish.dest_dir, name, "dest_dir"):
+        return write_sealed(
+            source, wish.dest_dir, name=name, part="data", recipients=wish.recipients
+        )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-import threading
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,23 +47,19 @@ def test_read_refuses_a_link_that_came_after_the_look(tmp_path: Path) -> None:
 
 def test_read_file_that_grows_all_the_time_fails_by_name(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    path.write_bytes(b"x" * (8 << 20))
-    stop = threading.Event()
-
-    def grow() -> None:
-        while not stop.is_set():
-            with path.open("r+b") as target:
-                target.seek(0, os.SEEK_END)
-                target.write(b"y")
-
-    writer = threading.Thread(target=grow)
-    writer.start()
+    path.write_bytes(b"x" * (12 << 20))
+    loop = ["sh", "-c", 'while :; do printf y >> "$1"; done', "sh", str(path)]
+    writers = [subprocess.Popen(loop) for _number in range(2)]
     try:
+        size = path.stat().st_size
+        while path.stat().st_size == size:  # both may still be starting
+            os.sched_yield()
         with pytest.raises(KitError, match="/log changed while it was read, 3 times"):
             HostTree(str(tmp_path)).read("/log")
     finally:
-        stop.set()
-        writer.join()
+        for writer in writers:
+            writer.kill()
+            writer.wait()
 
 
 def test_read_too_large_names_the_limit(tmp_path: Path) -> None:
