@@ -324,7 +324,7 @@ def test_one_member_comes_back_alone(made: Made, programs: Path, tmp_path: Path)
     [
         ("signer", "Could not verify signature"),
         ("manifest.json", "incorrect signature"),
-        ("RESTORE.txt", ""),
+        ("RESTORE.txt", 'Good "controlplane.etcd" signature'),
         ("data.db.zst.age", "data.db.zst.age: FAILED"),
     ],
 )

@@ -27,7 +27,7 @@ from lab import objects
 
 _BODY = re.compile(r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----\n(.+?)\n-----END", re.DOTALL)
 _EMBEDDED = re.compile(r"client-key-data: *(\S+)")
-_SECONDS = 0.03
+_SECONDS = 0.05
 _LINE = 24
 """A line of base64 that is shorter is no secret of its own."""
 
