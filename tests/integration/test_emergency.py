@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Reliability
+
 from lab import versions
 from lab.loopback import Cluster
 from lab.module import run_module
