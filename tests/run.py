@@ -100,7 +100,7 @@ def pytest(lane: str) -> Count:
     """Run one folder of tests and count them from its JUnit file."""
     report = OUTPUT / f"{lane}.xml"
     report.unlink(missing_ok=True)
-    argv = [BIN / "pytest", f"tests/{lane}", "-q", "--junitxml", report]
+    argv = [BIN / "pytest", f"tests/{lane}", "-q", "--durations=12", "--junitxml", report]
     code = subprocess.run([str(a) for a in argv], cwd=ROOT, check=False).returncode
     if not report.exists():
         print(f"Lane {lane} ended with exit status {code} and left no report.")
