@@ -38,9 +38,9 @@ def keys() -> dict[str, t.Any]:
 
 
 def play(cluster: Cluster, folder: Path, task: dict[str, t.Any], *options: str) -> tuple[int, str]:
-    """Run one task on all hosts; the certificates' folders come from the action group."""
+    """Run one task on all hosts; where their files lie comes from module_defaults."""
     defaults = {
-        "group/controlplane.etcd.etcd": {
+        "controlplane.etcd.etcd_kit": {
             "certificates_dir": "{{ etcd_certificates_dir }}",
             "static_pod_path": "{{ etcd_static_pod_path }}",
             "data_dir": "{{ etcd_data_dir }}",

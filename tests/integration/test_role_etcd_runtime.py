@@ -242,21 +242,22 @@ def test_role_with_two_hosts_on_one_folder_makes_one_environment(
     assert_whole(machine.path())
 
 
-@pytest.mark.skipif(len(PYTHONS) < 2, reason="this machine has one Python only")
-def test_role_with_another_python_replaces_and_keeps_one_before(
-    machine: Machine, wheelhouse: Path
-) -> None:
-    seen = []
-    order = [*PYTHONS.values()][:2] * 2
-    for interpreter in order:
-        ran = machine.run(
-            environment=CLOSED, wheelhouse=str(wheelhouse), interpreter=interpreter
-        )  # fmt: skip
-        assert ran.status == 0, ran.output
-        assert ran.counts("one")["changed"] == 1
-        assert_whole(machine.path())
-        seen.append((machine.path() / "venv").resolve().name)
-    assert {e.name for e in (machine.path() / "environments").iterdir()} == set(seen[-2:])
+if len(PYTHONS) > 1:  # with one Python there is no other to change to
+
+    def test_role_with_another_python_replaces_and_keeps_one_before(
+        machine: Machine, wheelhouse: Path
+    ) -> None:
+        seen = []
+        order = [*PYTHONS.values()][:2] * 2
+        for interpreter in order:
+            ran = machine.run(
+                environment=CLOSED, wheelhouse=str(wheelhouse), interpreter=interpreter
+            )  # fmt: skip
+            assert ran.status == 0, ran.output
+            assert ran.counts("one")["changed"] == 1
+            assert_whole(machine.path())
+            seen.append((machine.path() / "venv").resolve().name)
+        assert {e.name for e in (machine.path() / "environments").iterdir()} == set(seen[-2:])
 
 
 def test_role_mends_an_environment_changed_by_hand(machine: Machine, wheelhouse: Path) -> None:
