@@ -10,11 +10,8 @@ At each of these moments it is asked for its hashes, and a snapshot is taken by 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -28,6 +25,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.verify
 )
 from lab import versions
 from lab.loopback import Cluster, LoopbackError
+from lab.module import run_module
 
 COLLECTIONS = os.environ.get(
     "ANSIBLE_COLLECTIONS_PATH", str(Path(__file__).resolve().parents[2] / ".venv" / "collections")
@@ -227,18 +225,7 @@ class Life:
         }
         if self.etcd.password:
             arguments |= {"user": "root", "password": self.etcd.password}
-        done = subprocess.run(
-            [sys.executable, "-m"]
-            + ["ansible_collections.controlplane.etcd.plugins.modules.etcd_snapshot"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            env={**os.environ, "PYTHONPATH": COLLECTIONS},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.stdout.strip(), done.stderr
-        result: dict[str, t.Any] = json.loads(done.stdout)
+        result = run_module("etcd_snapshot", arguments, timeout=120)
         assert not result.get("failed"), result["msg"]
         return result
 

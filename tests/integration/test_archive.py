@@ -25,11 +25,11 @@ import yaml
 from lab import binaries, versions
 from lab.loopback import Cluster
 from lab.member import free_port
+from lab.module import run_module
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(VENV / "collections"))
-MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
 # What RESTORE.txt names: age, zstd, tar and coreutils. etcd's own tool comes from the archive.
 PROGRAMS = ("age", "zstd", "tar", "sha256sum", "mkdir", "head", "cut", "mv", "rmdir", "chmod")
 PROGRAMS += ("chown", "echo", "test")
@@ -37,18 +37,8 @@ SECTION = re.compile(r"^==== \[([^\]]+)\]")
 
 
 def ask(module: str, **params: t.Any) -> dict[str, t.Any]:
-    """Run a module as Ansible does: a process of its own, parameters on standard input."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"{MODULES}.{module}"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": params}),
-        env={**os.environ, "PYTHONPATH": COLLECTIONS},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip(), done.stderr
-    return t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    """Run a module; it may fail."""
+    return run_module(module, params)
 
 
 def asked(module: str, **params: t.Any) -> dict[str, t.Any]:
