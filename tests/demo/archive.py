@@ -67,8 +67,8 @@ def _details(found: t.Sequence[Entry]) -> list[str]:
     ]
     lines = []
     for name, text in rows:
-        wrapped = textwrap.wrap(text, WIDTH - 14, break_on_hyphens=False)
-        lines += [f"  {name:10}{wrapped[0]}", *(" " * 12 + more for more in wrapped[1:])]
+        wrapped = textwrap.wrap(text, WIDTH - 19, break_on_hyphens=False)
+        lines += [f"  {name:15}{wrapped[0]}", *(" " * 17 + more for more in wrapped[1:])]
     return lines
 
 
