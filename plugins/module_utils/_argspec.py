@@ -11,6 +11,7 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import trust
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     LayoutError,
     OptionInvalid,
@@ -21,6 +22,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node import lay
 __all__ = [
     "ARCHIVE",
     "CONNECTION",
+    "IDENTITY",
     "LAYOUT",
     "ConnectionOptions",
     "LayoutOptions",
@@ -30,6 +32,7 @@ __all__ = [
     "find_layout",
     "hex_number",
     "layout_from_params",
+    "signers",
 ]
 
 # Fragment _connection.
@@ -92,6 +95,12 @@ ARCHIVE: dict[str, dict[str, t.Any]] = {
     "etcd_instance": {"type": "str"},
     "signing_key": {"type": "path", "no_log": False},
     "allowed_signers": {"type": "list", "elements": "str", "default": []},
+}
+
+# Fragment _identity.
+IDENTITY: dict[str, dict[str, t.Any]] = {
+    "identities": {"type": "list", "elements": "path", "default": [], "no_log": False},
+    "spool_dir": {"type": "path", "default": "/var/tmp"},
 }
 
 
@@ -193,6 +202,16 @@ def connection_for(options: ConnectionOptions, layout: layouts.Layout | None) ->
         dial_timeout=options.dial_timeout,
         command_timeout=options.command_timeout,
     )
+
+
+def signers(params: t.Mapping[str, t.Any]) -> trust.Signers:
+    """Read whose signatures count: `allowed_signers`, else the public half of `signing_key`.
+
+    :raises TrustError: neither is there, or can be used.
+    """
+    key = params["signing_key"] if not params["allowed_signers"] else None
+    public = trust.signing_from_key(key).public_key if key else None
+    return trust.Signers.parse(params["allowed_signers"], default=public)
 
 
 def duration(params: t.Mapping[str, t.Any], name: str) -> float:

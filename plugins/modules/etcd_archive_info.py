@@ -254,7 +254,6 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
     listing,
     names,
     store,
-    trust,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.summary import summary
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
@@ -282,7 +281,7 @@ def action(call: _module.Call) -> _module.Outcome:
         _prefixes(place, params),
         before=_before(params["before"]),
         latest=params["latest"],
-        signers=_signers(params),
+        signers=None if params["verify"] == "none" else _argspec.signers(params),
         depth=params["verify"],
     )
     entries = [summary(entry) for entry in found]
@@ -315,14 +314,6 @@ def _before(text: str | None) -> dt.datetime | None:
         raise OptionInvalid(
             f"Option before is no time: {exc}.", hint="Write 2026-11-23T14:50:00Z."
         ) from exc
-
-
-def _signers(params: t.Mapping[str, t.Any]) -> trust.Signers | None:
-    if params["verify"] == "none":
-        return None
-    key = params["signing_key"] if not params["allowed_signers"] else None
-    public = trust.signing_from_key(key).public_key if key else None
-    return trust.Signers.parse(params["allowed_signers"], default=public)
 
 
 def main() -> None:

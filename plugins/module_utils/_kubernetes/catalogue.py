@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from .keys import ObjectKey, normalize_prefix, parse_place
+from .keys import ObjectKey, normalize_prefix, parse_key, parse_place
 from .values import ENCRYPTED, HEAD_SIZE, encryption_prefix, object_uid, type_meta
 
 __all__ = ["Batch", "Catalogue", "Entry"]
@@ -169,6 +169,11 @@ class Catalogue:
     def other_key_count(self) -> int:
         """Keys that hold no API object: outside the prefix, or the API server's bookkeeping."""
         return sum(self._counts.values()) - self.object_count
+
+    def find(self, key: bytes) -> ObjectKey | None:
+        """Return which object a key holds, with what was learned so far; None if it holds none."""
+        place = parse_key(key, self._prefix)
+        return self._resolved(place) if place else None
 
     def _resolved(self, key: ObjectKey) -> ObjectKey:
         return key if key.group is not None else key._replace(group=self._groups.get(key.resource))

@@ -105,8 +105,11 @@ def parse_place(directory: bytes, prefix: bytes) -> ObjectKey | None:
     return ObjectKey(group, resource, rest[0] if rest else None, "")
 
 
-def parse_key(key: bytes, prefix: str = "/registry") -> ObjectKey | None:
-    """Parse one key; None for keys outside `prefix` and for the API server's own bookkeeping."""
+def parse_key(key: bytes, prefix: bytes = b"/registry/") -> ObjectKey | None:
+    """Parse one key; None for keys outside `prefix` and for the API server's own bookkeeping.
+
+    :param prefix: as `normalize_prefix` returns it.
+    """
     directory, slash, name = key.rpartition(b"/")
-    place = parse_place(directory, normalize_prefix(prefix)) if slash and name else None
+    place = parse_place(directory, prefix) if slash and name else None
     return place._replace(name=_text(name)) if place else None

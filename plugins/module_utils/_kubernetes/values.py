@@ -52,7 +52,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _message(data: bytes, wanted: int) -> bytes | None:
     """Return field `wanted` of a protobuf message; None if it isn't there or `data` is none."""
     at = 0
-    for _ in range(_MAX_FIELDS):
+    for _turn in range(_MAX_FIELDS):
         if at >= len(data):
             break
         tag, at = _varint(data, at)

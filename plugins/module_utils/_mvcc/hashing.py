@@ -13,7 +13,7 @@ from operator import add
 
 from .crc import Crc
 from .keyvalue import KeyValue, WireError, parse_key_value
-from .rows import bad_row, main_of, rows_up_to, tombstones
+from .rows import bad_row, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database, Leaf
@@ -109,6 +109,16 @@ class Batch:
             starts = [0, *self._page.ends()]
             rows = [main_of(run[at : at + 8]) for at in starts[:-1]]
         return [main for main, key in zip(rows, self._rows) if key is not None]
+
+    def superseded(self) -> t.Iterator[tuple[bytes, int]]:
+        """Yield key and size in bytes of each row that is no longer, or never was, a live key."""
+        if len(self.keys) == len(self._rows):
+            return
+        leaf = self._page.read()
+        names = user_keys(leaf, leaf.keys)
+        for name, live, size in zip(names, self._rows, leaf.value_sizes):
+            if live is None:
+                yield name, size
 
     def entries(self) -> t.Iterator[KeyValue]:
         """Yield all live keys of the page."""

@@ -227,7 +227,7 @@ def _running(
         ]
     log = os.path.join(folder, "etcd.log")
     with open(log, "wb") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             argv,
             stdin=subprocess.DEVNULL,
             stdout=output,

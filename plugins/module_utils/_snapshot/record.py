@@ -9,10 +9,46 @@ import dataclasses
 import typing as t
 
 if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import ImageSummary
+
     from .live import Source, Taken, Wish
     from .space import SpacePlan
 
-__all__ = ["planned", "record"]
+__all__ = ["image_fields", "member_fields", "planned", "record"]
+
+
+def image_fields(summary: ImageSummary, db_size_bytes: int, sha256: str) -> dict[str, t.Any]:
+    """Return an image's figures, named as in the manifest."""
+    return {
+        "revision": summary.current_revision,
+        "compact_revision": summary.compact_revision,
+        "hash_kv": f"{summary.hash_kv:08x}",
+        "hash_revision": summary.hash_revision,
+        "hash_compact_revision": summary.hash_compact_revision,
+        "status_hash": f"{summary.status_hash:08x}",
+        "db_size_bytes": db_size_bytes,
+        "sha256": sha256,
+        "key_count": summary.key_count,
+        "entry_count": summary.entry_count,
+        "consistent_index": summary.consistent_index,
+        "term": summary.term,
+        "lease_count": summary.lease_count,
+        "auth_enabled": summary.auth_enabled,
+    }
+
+
+def member_fields(summary: ImageSummary) -> list[dict[str, t.Any]]:
+    """Return the members that an image names, as in the manifest."""
+    return [
+        {
+            "id": member.id,
+            "name": member.name,
+            "peer_urls": list(member.peer_urls),
+            "client_urls": list(member.client_urls),
+            "is_learner": member.learner,
+        }
+        for member in summary.members
+    ]
 
 
 def planned(source: Source, plan: SpacePlan, *, emergency: bool) -> dict[str, t.Any]:
@@ -36,20 +72,7 @@ def record(source: Source, taken: Taken, wish: Wish) -> dict[str, t.Any]:
     counts = made.catalogue
     return {
         "snapshot": {
-            "revision": summary.current_revision,
-            "compact_revision": summary.compact_revision,
-            "hash_kv": f"{summary.hash_kv:08x}",
-            "hash_revision": summary.hash_revision,
-            "hash_compact_revision": summary.hash_compact_revision,
-            "status_hash": f"{summary.status_hash:08x}",
-            "db_size_bytes": made.spooled.image_bytes,
-            "sha256": made.spooled.sha256,
-            "key_count": summary.key_count,
-            "entry_count": summary.entry_count,
-            "consistent_index": summary.consistent_index,
-            "term": summary.term,
-            "lease_count": summary.lease_count,
-            "auth_enabled": summary.auth_enabled,
+            **image_fields(summary, made.spooled.image_bytes, made.spooled.sha256),
             "linearizable_revision": taken.linearizable_revision,
             "source_member": {"id": source.status.member_id, "name": source.name},
         },
@@ -58,16 +81,7 @@ def record(source: Source, taken: Taken, wish: Wish) -> dict[str, t.Any]:
             "cluster_version": summary.cluster_version,
             "storage_version": taken.storage_version,
         },
-        "members": [
-            {
-                "id": member.id,
-                "name": member.name,
-                "peer_urls": list(member.peer_urls),
-                "client_urls": list(member.client_urls),
-                "is_learner": member.learner,
-            }
-            for member in summary.members
-        ],
+        "members": member_fields(summary),
         "kubernetes": {
             "version": wish.kubernetes_version,
             "etcd_prefix": wish.etcd_prefix,

@@ -24,9 +24,10 @@ __all__ = ["Check", "Expected", "Result", "Verified", "counts_compacted_tombston
 
 
 class Result(str, enum.Enum):
-    """How a check ended; one that failed raises instead, and leaves no record."""
+    """How a check ended; a backup's that failed raises instead, and leaves no record."""
 
     PASSED = "passed"
+    FAILED = "failed"
     NOT_COMPARABLE = "not_comparable"
     NOT_ASKED = "not_asked"
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import parse_key
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.keys import (
+    normalize_prefix,
+    parse_key,
+)
 
 CASES = [
     ("/registry/pods/default/web-0", ("", "pods", "default", "web-0")),
@@ -64,10 +67,10 @@ def test_parse_key_no_object_is_none(key: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["/cluster/a", "cluster/a", "/cluster/a/", "//cluster//a"])
 def test_parse_key_other_prefix(prefix: str) -> None:
-    found = parse_key(b"/cluster/a/secrets/ns/s", prefix)
+    found = parse_key(b"/cluster/a/secrets/ns/s", normalize_prefix(prefix))
     assert found is not None
     assert (found.group_resource, found.namespace, found.name) == ("secrets", "ns", "s")
-    assert parse_key(b"/registry/secrets/ns/s", prefix) is None
+    assert parse_key(b"/registry/secrets/ns/s", normalize_prefix(prefix)) is None
 
 
 def test_parse_key_no_text_is_shown_escaped() -> None:

@@ -1,0 +1,247 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a snapshot tells of itself, read in one pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import typing as t
+from collections import Counter
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _mvcc
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+
+from .compare import Difference, Older
+from .objects import ObjectQuery, describe
+from .verify import Check, Result, counts_compacted_tombstones
+
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
+
+    from .listed import Lists
+    from .opened import Opened
+
+__all__ = ["Inspection", "Wish", "inspect", "read_older"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What is asked of a snapshot.
+
+    :param etcd_version: whose HashKV is meant; None for that of today's etcd.
+    """
+
+    etcd_prefix: str
+    hash_revision: int | None = None
+    hash_compact_revision: int | None = None
+    etcd_version: str | None = None
+    query: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a query gave: where that is a list, its first items, and how many there are."""
+
+    answer: t.Any
+    count: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What was found; the lists have the rest."""
+
+    summary: _mvcc.ImageSummary
+    catalogue: Catalogue
+    checks: tuple[Check, ...]
+    history_rows: int
+    history_bytes: int
+    etcd_prefix: str
+    query: Answer | None
+    difference: dict[str, t.Any] | None
+
+
+class _Top:
+    """The `limit` keys with the highest figures above `least`."""
+
+    def __init__(self, limit: int, *, least: int = 0) -> None:
+        self._heap: list[tuple[int, bytes]] = []
+        self._limit = limit
+        self.least = least
+
+    def add(self, figure: int, key: bytes) -> None:
+        """Take a key whose figure is above `least`."""
+        if len(self._heap) < self._limit:
+            heapq.heappush(self._heap, (figure, key))
+        elif self._heap:
+            heapq.heapreplace(self._heap, (figure, key))
+        if len(self._heap) == self._limit > 0:
+            self.least = self._heap[0][0]
+
+    def sorted(self) -> list[tuple[int, bytes]]:
+        """Return figures and keys, the highest first."""
+        return sorted(self._heap, key=lambda pair: (-pair[0], pair[1]))
+
+
+class _Growth:
+    """Why a database has its size: the largest values, and what is written again and again."""
+
+    def __init__(self, limit: int) -> None:
+        self.largest = _Top(limit)
+        self.versions = _Top(limit, least=1)
+        self.rows: Counter[bytes] = Counter()
+        self.bytes: Counter[bytes] = Counter()
+
+    def visit_batch(self, batch: Batch) -> None:
+        """Take one page."""
+        largest, versions = self.largest, self.versions
+        for entry in batch.entries():
+            size, version = entry.value_end - entry.value_start, entry.version
+            if size > largest.least:
+                largest.add(size, entry.key)
+            if version > versions.least:
+                versions.add(version, entry.key)
+        for key, size in batch.superseded():
+            self.rows[key] += 1
+            self.bytes[key] += size
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The older snapshot of a comparison."""
+
+    where: str
+    revision: int
+    older: Older
+
+
+def read_older(opened: Opened) -> Compared:
+    """Read what a comparison needs of the older snapshot."""
+    older = Older()
+    summary = _mvcc.read_image(opened.database, visit_batch=older.visit_batch)
+    return Compared(opened.where, summary.current_revision, older)
+
+
+def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists) -> Inspection:
+    """Prove a snapshot's structure and read it.
+
+    :raises DatabaseInvalid: it breaks bbolt's format or etcd's.
+    :raises SnapshotInvalid: `hash_revision` is not in it.
+    :raises OptionInvalid: the query can't be used.
+    """
+    catalogue = Catalogue(wish.etcd_prefix)
+    growth = _Growth(lists.limit)
+    query = ObjectQuery(wish.query, catalogue) if wish.query else None
+    by_resource: Counter[tuple[str, str]] = Counter()
+
+    def note(kind: str, key: bytes) -> None:
+        found = describe(key, catalogue)
+        by_resource[found["resource"] or "", kind] += 1
+        lists.add(kind, found)
+
+    difference = Difference(compared.older, note) if compared else None
+
+    def visit(batch: Batch) -> None:
+        catalogue.visit_batch(batch)
+        growth.visit_batch(batch)
+        if query:
+            query.visit_batch(batch)
+        if difference:
+            difference.visit_batch(batch)
+
+    version = wish.etcd_version
+    summary = _mvcc.read_image(
+        opened.database,
+        hash_revision=wish.hash_revision,
+        hash_compact_revision=wish.hash_compact_revision,
+        skip_compacted_tombstones=version is None or not counts_compacted_tombstones(version),
+        visit_batch=visit,
+    )
+    _list_growth(growth, catalogue, lists)
+    for namespace, counts in _by_namespace(catalogue):
+        lists.add("namespaces", {"namespace": namespace, **counts})
+    told = None
+    if difference and compared:
+        difference.finish()
+        told = {
+            "compared_to": compared.where,
+            "compared_revision": compared.revision,
+            **_told(difference, by_resource, lists),
+        }
+    return Inspection(
+        summary=summary,
+        catalogue=catalogue,
+        checks=_checks(opened),
+        history_rows=sum(growth.rows.values()),
+        history_bytes=sum(growth.bytes.values()),
+        etcd_prefix=wish.etcd_prefix,
+        query=_answer(query, lists) if query else None,
+        difference=told,
+    )
+
+
+def _list_growth(growth: _Growth, catalogue: Catalogue, lists: Lists) -> None:
+    for size, key in growth.largest.sorted():
+        lists.add("largest", {**describe(key, catalogue), "size_bytes": size})
+    for version, key in growth.versions.sorted():
+        lists.add("most_rewritten", {**describe(key, catalogue), "version": version})
+    # The lists' own limit cuts what the result shows; a file gets them all.
+    ranked = sorted(growth.bytes.items(), key=lambda pair: (-pair[1], pair[0]))
+    for key, size in ranked:
+        lists.add(
+            "most_history",
+            {**describe(key, catalogue), "revision_count": growth.rows[key], "size_bytes": size},
+        )
+
+
+def _by_namespace(catalogue: Catalogue) -> list[tuple[str, dict[str, t.Any]]]:
+    found: dict[str, dict[str, int]] = {}
+    for resource, spread in catalogue.counts_by_namespace.items():
+        for namespace, count in spread.items():
+            if namespace:
+                found.setdefault(namespace, {})[resource] = count
+    told = {
+        name: {"object_count": sum(counts.values()), "resources": counts}
+        for name, counts in found.items()
+    }
+    return sorted(told.items(), key=lambda pair: (-t.cast(int, pair[1]["object_count"]), pair[0]))
+
+
+def _answer(query: ObjectQuery, lists: Lists) -> Answer:
+    answer = query.finish()
+    if not isinstance(answer, list):
+        return Answer(answer, None)
+    for item in answer:
+        lists.add("query", item)
+    return Answer(lists.first("query"), len(answer))
+
+
+def _told(
+    difference: Difference, by_resource: Counter[tuple[str, str]], lists: Lists
+) -> dict[str, t.Any]:
+    resources: dict[str, dict[str, int]] = {}
+    for (resource, kind), count in sorted(by_resource.items()):
+        resources.setdefault(resource, {"added": 0, "changed": 0, "removed": 0})[kind] = count
+    told: dict[str, t.Any] = {"resources": resources}
+    for kind in ("added", "changed", "removed"):
+        told[f"{kind}_count"] = difference.counts[kind]
+        told[kind] = lists.first(kind)
+    return told
+
+
+def _checks(opened: Opened) -> tuple[Check, ...]:
+    words = {
+        "passed": (Result.PASSED, "the file ends with the sha256 of its image"),
+        "absent": (Result.NOT_ASKED, "no sha256 stands behind the image: a file of etcd's own?"),
+        "failed": (Result.FAILED, "the file does not end with the sha256 of its image"),
+    }
+    pages = opened.database.page_count
+    checks = [
+        Check("trailer", *words[opened.trailer]),
+        Check("structure", Result.PASSED, f"{pages} pages walked"),
+    ]
+    if opened.manifest is not None:
+        detail = f"entry {opened.manifest.id} is trusted, and the image is the one that it names"
+        checks.append(Check("archive", Result.PASSED, detail))
+    return tuple(checks)

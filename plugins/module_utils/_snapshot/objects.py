@@ -1,0 +1,187 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Objects of a snapshot one by one: where they belong, their figures, and a query over them."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.keyvalue import KeyValue
+
+    Node = dict[str, t.Any]
+
+__all__ = ["ObjectQuery", "describe", "show_key"]
+
+# Objects are handed to the query in lots of this many.
+_LOT = 2000
+# What a query may keep before it has to be narrowed: some hundred MiB.
+_MOST = 200_000
+_HINT = (
+    "It is applied to the list of objects, as in [?resource=='secrets' && size_bytes>`100000`]"
+    ".etcd_key."
+)
+
+
+def show_key(key: bytes) -> str:
+    """Return an etcd key as text; bytes that are not UTF-8 become `\\xNN`."""
+    return key.decode("utf-8", "backslashreplace")
+
+
+def describe(key: bytes, catalogue: Catalogue) -> dict[str, t.Any]:
+    """Return which object an etcd key holds; resource is null for what holds none."""
+    place = catalogue.find(key)
+    return {
+        "etcd_key": show_key(key),
+        "resource": place.group_resource if place else None,
+        "namespace": place.namespace if place else None,
+        "name": place.name if place else None,
+    }
+
+
+def _whole(entry: KeyValue, catalogue: Catalogue) -> dict[str, t.Any]:
+    return {
+        **describe(entry.key, catalogue),
+        "create_revision": entry.create_revision,
+        "mod_revision": entry.mod_revision,
+        "version": entry.version,
+        "lease": f"{entry.lease:x}",
+        "size_bytes": entry.value_end - entry.value_start,
+    }
+
+
+class ObjectQuery:
+    """A JMESPath expression over all objects, without holding them all.
+
+    Filters and projections that begin at the list ([?…], [*].…) are evaluated lot by lot, and what
+    they keep takes their place in the expression. Only where the expression needs the list itself,
+    as in length(@), all objects are kept.
+
+    :raises OptionInvalid: it is no expression, does not fit the objects, or keeps too many.
+    """
+
+    def __init__(self, text: str, catalogue: Catalogue) -> None:
+        self._jmespath = _deps.load("jmespath")
+        try:
+            self._tree: Node = self._jmespath.compile(text).parsed
+        except (self._jmespath.exceptions.JMESPathError, ValueError) as exc:
+            raise OptionInvalid(
+                f"Option query is not a JMESPath expression: {_one_line(exc)}.", hint=_HINT
+            ) from exc
+        self._catalogue = catalogue
+        self._parts: dict[str, tuple[Node, list[t.Any]]] = {}
+        self._rest = self._split(self._tree)
+        if _needs_list(self._rest):
+            whole = {"type": "identity", "children": []}
+            self._parts, self._rest = {}, self._tree
+            self._whole: list[t.Any] | None = []
+            self._parts[json.dumps(whole)] = (whole, self._whole)
+        else:
+            self._whole = None
+        self._lot: list[dict[str, t.Any]] = []
+
+    def visit_batch(self, batch: Batch) -> None:
+        """Take the live keys of one page; the catalogue has seen them before."""
+        self._lot += [_whole(entry, self._catalogue) for entry in batch.entries()]
+        if len(self._lot) >= _LOT:
+            self._work()
+
+    def finish(self) -> t.Any:
+        """Return what the expression gives."""
+        self._work()
+        rest = self._rest
+        for text, (_node, kept) in self._parts.items():
+            if self._whole is None:
+                rest = _replaced(rest, text, kept)
+        return self._evaluate(rest, self._whole if self._whole is not None else [])
+
+    def _work(self) -> None:
+        lot, self._lot = self._lot, []
+        for node, kept in self._parts.values():
+            kept += self._evaluate(node, lot) or []
+            if len(kept) > _MOST:
+                raise OptionInvalid(
+                    f"Option query keeps more than {_MOST} objects.",
+                    hint=f"Begin it with a narrower filter. {_HINT}",
+                )
+
+    def _evaluate(self, node: Node, data: t.Any) -> t.Any:
+        try:
+            return self._jmespath.visitor.TreeInterpreter().visit(node, data)
+        except self._jmespath.exceptions.JMESPathError as exc:
+            raise OptionInvalid(
+                f"Option query does not fit the objects: {_one_line(exc)}.", hint=_HINT
+            ) from exc
+
+    def _split(self, node: Node) -> Node:
+        """Take out what can be evaluated lot by lot, and leave marks in its place."""
+        if _is_projection(node):
+            text = json.dumps(node, sort_keys=True)
+            self._parts.setdefault(text, (node, []))
+            return {"type": "part", "children": [], "value": text}
+        children = node.get("children") or []
+        count = len(children) if node["type"] in _ALL_SEE_THE_LIST else 1
+        if node["type"] == "expref":
+            count = 0
+        split = [
+            self._split(child) if index < count and isinstance(child, dict) else child
+            for index, child in enumerate(children)
+        ]
+        return {**node, "children": split}
+
+
+# jmespath, visitor.py: these hand what they are given to all of their children; the others hand
+# it to the first one only, and that one's result to the rest.
+_ALL_SEE_THE_LIST = frozenset(
+    {
+        "function_expression",
+        "multi_select_list",
+        "multi_select_dict",
+        "key_val_pair",
+        "comparator",
+        "and_expression",
+        "or_expression",
+        "not_expression",
+    }
+)
+
+
+def _is_projection(node: Node) -> bool:
+    """Tell whether a node maps or filters the list itself, object by object."""
+    return (
+        node["type"] in ("filter_projection", "projection")
+        and node["children"][0]["type"] == "identity"
+    )
+
+
+def _needs_list(node: Node) -> bool:
+    """Tell whether a node reads the list other than through its parts."""
+    if node["type"] in ("identity", "current", "field", "index", "slice"):
+        return True
+    if node["type"] in ("part", "expref", "literal"):
+        return False
+    children = [child for child in node.get("children") or [] if isinstance(child, dict)]
+    if node["type"] not in _ALL_SEE_THE_LIST:
+        children = children[:1]
+    return any(_needs_list(child) for child in children)
+
+
+def _replaced(node: Node, text: str, kept: list[t.Any]) -> Node:
+    if node["type"] == "part" and node["value"] == text:
+        return {"type": "literal", "children": [], "value": kept}
+    children = [
+        _replaced(child, text, kept) if isinstance(child, dict) else child
+        for child in node.get("children") or []
+    ]
+    return {**node, "children": children}
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split()).rstrip(".")[:300]
