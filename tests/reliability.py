@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -90,7 +89,7 @@ def _of(records: list[dict[str, t.Any]], area: str) -> list[dict[str, t.Any]]:
 
 
 def _shown(record: dict[str, t.Any]) -> t.Iterator[str]:
-    path, _, name = re.sub(r"\[\d+\]$", "", record["test"]).partition("::")
+    path, _mark, name = re.sub(r"\[\d+\]$", "", record["test"]).partition("::")
     yield f"- **{plain(record['fault'])}**: {plain(record['outcome']).rstrip('.')}."
     if record["message"]:
         yield f"  > {plain(record['message'])}"

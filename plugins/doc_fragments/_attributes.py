@@ -44,7 +44,8 @@ attributes:
   action_group:
     description: Use C(group/controlplane.etcd.etcd) in C(module_defaults) to set endpoints, certificates and layout once.
     support: full
-    membership: controlplane.etcd.etcd
+    membership:
+      - controlplane.etcd.etcd
 """
 
     CONTROLLER = r"""

@@ -147,4 +147,4 @@ def _is_file(path: str) -> bool:
 
 
 def _exit(number: int, _frame: object) -> t.NoReturn:
-    sys.exit(128 + number)
+    raise SystemExit(128 + number)

@@ -35,7 +35,7 @@ options:
     type: str
     default: 60s
 requirements:
-  - etcd3, grpcio, protobuf, cryptography and PyYAML for the host's Python; role M(controlplane.etcd.etcd_runtime#role)
+  - etcd3, grpcio, protobuf, cryptography and PyYAML for the host's Python; role P(controlplane.etcd.etcd_runtime#role)
     installs them
 seealso:
   - plugin: controlplane.etcd.elect

@@ -207,7 +207,12 @@ contents:
   type: list
   elements: dict
   returned: in check mode
-  sample: [{"path": "/etc/kubernetes/pki/sa.key", "names": ["sa.key"], "part": "pki", "size_bytes": 1679, "why": ["folder of the certificates", "kube-apiserver.yaml --service-account-signing-key-file"]}]
+  sample:
+    - path: /etc/kubernetes/pki/sa.key
+      names: [sa.key]
+      part: pki
+      size_bytes: 1679
+      why: [folder of the certificates, kube-apiserver.yaml --service-account-signing-key-file]
 file_count:
   description: How many files the parts hold together.
   type: int

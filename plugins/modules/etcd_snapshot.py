@@ -307,7 +307,16 @@ files:
   type: list
   elements: dict
   returned: success, not in check mode
-  sample: [{"name": "data.db.zst.age", "path": "/var/tmp/etcd-snapshot/data.db.zst.age", "part": "data", "size_bytes": 4194304, "sha256": "f2059ef4cabfc3dc4910d5618e614d1b5ff7d934bd113fd33fd89832057d0258", "compression": "zstd", "encryption": {"scheme": "age", "recipients": ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]}}]
+  sample:
+    - name: data.db.zst.age
+      path: /var/tmp/etcd-snapshot/data.db.zst.age
+      part: data
+      size_bytes: 4194304
+      sha256: f2059ef4cabfc3dc4910d5618e614d1b5ff7d934bd113fd33fd89832057d0258
+      compression: zstd
+      encryption:
+        scheme: age
+        recipients: [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]
 checks:
   description: What was looked at, each V(passed), V(not_comparable) or V(not_asked). A check that fails fails the module.
   type: list

@@ -42,7 +42,7 @@ def _line(entry: Entry) -> str:
 
 def _details(found: t.Sequence[Entry]) -> list[str]:
     """Return what there is to know of the newest entry."""
-    *_, before, entry = found
+    *_rest, before, entry = found
     said = entry["manifest"]
     kubernetes = said["kubernetes"]
     change = _change(before["manifest"]["kubernetes"]["resources"], kubernetes["resources"])

@@ -71,7 +71,7 @@ def run(
     *,
     env: t.Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    watch: t.Callable[[str], None] = lambda _: None,
+    watch: t.Callable[[str], None] = lambda _line: None,
 ) -> str:
     """Run a program in a session of its own; return all it said, or raise Failed with it.
 

@@ -148,7 +148,7 @@ class Life:
         """Puts and overwrites, several changes in one revision, leases that hold and that end."""
         etcd = self.etcd
         self._write(range(18))
-        held, revoked = (etcd.etcdctl("lease", "grant", "86400")["ID"] for _ in range(2))
+        held, revoked = (etcd.etcdctl("lease", "grant", "86400")["ID"] for _turn in range(2))
         etcd.etcdctl("put", "/registry/events/default/held", "x", f"--lease={held:x}")
         etcd.etcdctl("put", "/registry/events/default/gone", "x", f"--lease={revoked:x}")
         many = ["put a 1", "put b 2", f"del {CONFIGMAP}0", "put c 3", "del nothing-there"]

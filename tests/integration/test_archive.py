@@ -207,7 +207,7 @@ def test_restore_text_brings_a_cluster_back(
     # The hosts are gone. One is not replaced; the others come back elsewhere, one of them with a
     # data folder that was there before and holds the wreck of a member.
     taken: set[int] = set()
-    ports = [free_port(taken) for _ in range(4)]
+    ports = [free_port(taken) for _turn in range(4)]
     folders = [tmp_path / "new1", tmp_path / "new2"]
     (folders[0] / "member" / "snap").mkdir(parents=True)
     (folders[0] / "member" / "snap" / "db").write_bytes(b"the wreck")

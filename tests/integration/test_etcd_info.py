@@ -173,7 +173,7 @@ def _compare(value: dict[str, t.Any], documented: dict[str, t.Any], where: str) 
         if shown is None:
             continue
         kinds = {"str": str, "int": int, "bool": bool, "float": float, "list": list, "dict": dict}
-        assert type(shown) is kinds[entry["type"]], f"{where}{key}"
+        assert shown.__class__ is kinds[entry["type"]], f"{where}{key}"
         inner = shown if isinstance(shown, list) else [shown]
         for each in inner:
             if isinstance(each, dict):
@@ -693,7 +693,7 @@ class _server:
         threading.Thread(target=self._accept, daemon=True).start()
         return int(self._socket.getsockname()[1])
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         self._socket.close()
 
     def _accept(self) -> None:

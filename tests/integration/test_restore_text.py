@@ -77,7 +77,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Back a real cluster up by the playbook, then lose it."""
     version: str = request.param
     folder = tmp_path_factory.mktemp("controller")
-    identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    identities = [pyrage.x25519.Identity.generate() for _turn in range(2)]
     (folder / "identity").write_text(f"{identities[0]}\n")
     key = folder / "signing_key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -198,7 +198,7 @@ class Restored:
     @classmethod
     def planned(cls, made: Made, folder: Path, count: int) -> Restored:
         taken: set[int] = set()
-        urls = [f"https://127.0.0.1:{free_port(taken)}" for _ in range(2 * count)]
+        urls = [f"https://127.0.0.1:{free_port(taken)}" for _turn in range(2 * count)]
         names = tuple(f"alpha-cp{number + 1}" for number in range(count))
         out = folder / "out"
         return cls(made, out, folder, names, tuple(urls[:count]), tuple(urls[count:]))

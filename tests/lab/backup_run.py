@@ -64,7 +64,7 @@ class Run:
     def recap(self, host: str) -> dict[str, int]:
         """The figures of a host's line of PLAY RECAP."""
         for line in self.output.partition("PLAY RECAP")[2].splitlines():
-            name, _, figures = line.partition(" : ")
+            name, _mark, figures = line.partition(" : ")
             if name.strip() == host:
                 return {k: int(v) for k, v in (word.split("=") for word in figures.split())}
         raise AssertionError(f"no recap of {host} in:\n{self.output}")

@@ -70,7 +70,7 @@ class Cluster:
 
     def _node(self, host: str) -> static_pods.Node:
         root = self.root / host
-        ports = [free_port(self._ports) for _ in range(4)]
+        ports = [free_port(self._ports) for _turn in range(4)]
         return static_pods.Node(host, "127.0.0.1", self.version, root, str(root), *ports)
 
     def _lay(self, node: static_pods.Node, initial: str, *, joined: bool, first: bool) -> Member:
@@ -87,7 +87,7 @@ class Cluster:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         self.close()
 
     def up(self) -> None:

@@ -62,8 +62,10 @@ def _pythons() -> dict[str, str]:
     code = "import sys, platform; print(f'cp3{sys.version_info[1]}', platform.libc_ver()[0])"
     for candidate in candidates:
         with contextlib.suppress(OSError):
-            done = subprocess.run([candidate, "-c", code], capture_output=True, text=True)
-            tag, _, libc = done.stdout.strip().partition(" ")
+            done = subprocess.run(
+                [candidate, "-c", code], capture_output=True, text=True, check=False
+            )
+            tag, _mark, libc = done.stdout.strip().partition(" ")
             if libc == "glibc" and tag in {f"cp3{minor}" for minor in MINORS}:
                 found.setdefault(tag, candidate)
     return found

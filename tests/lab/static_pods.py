@@ -135,7 +135,7 @@ def _pod(
         "resources": {"requests": {"cpu": "100m"}},
         "volumeMounts": [
             {"mountPath": path, "name": name} | ({} if name == "etcd-data" else {"readOnly": True})
-            for name, (path, _) in mounts.items()
+            for name, (path, _kind) in mounts.items()
         ],
     }
     pod = {

@@ -35,8 +35,10 @@ NEW_HOSTS = {1: HostPlan("n1", 41), 3: HostPlan("n3", 43, own_data_mount=True)}
 def new_hosts(lab: Lab) -> t.Iterator[dict[int, Host]]:
     """Empty hosts, at addresses that no member ever had."""
     plan = LabPlan(clusters=(), spare=tuple(NEW_HOSTS.values()))
-    others = (Lab(f"{lab.prefix[:8]}{letter}", plan) for letter in "bcd")
-    other = next(each for each in others if each.network.subnet != lab.network.subnet)
+    for letter in "bcd":
+        other = Lab(f"{lab.prefix[:8]}{letter}", plan)
+        if other.network.subnet != lab.network.subnet:
+            break
     other.down()
     with other:
         yield {number: other.host(host.name) for number, host in NEW_HOSTS.items()}

@@ -85,7 +85,7 @@ def _files(place: Path) -> t.Iterator[Path]:
     """Return the regular files of a folder, or the file itself; no links."""
     if place.is_file() and not place.is_symlink():
         yield place
-    for folder, _, names in os.walk(place):
+    for folder, _folders, names in os.walk(place):
         for name in names:
             path = Path(folder, name)
             if path.is_file() and not path.is_symlink():
@@ -126,7 +126,7 @@ class Watch:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -92,7 +92,7 @@ def start(wish: Wish, *, now: dt.datetime, really: bool) -> Started:
     """
     entry = names.new_entry(now)
     _probe(wish, entry)
-    _, warnings = identity.known(wish.place, wish.prefix, wish.signers)
+    _known, warnings = identity.known(wish.place, wish.prefix, wish.signers)
     builder = owner.of_process(owner.ansible_process(), now=now)
     stale = wish.place.stale_parts(wish.prefix, here=builder, now=now)
     path = wish.place.part_path(wish.prefix, entry)

@@ -203,7 +203,7 @@ class DirectoryStore:
         part, path = self.part_path(prefix, entry), self.path(prefix, entry)
         with self._writing(part):
             shutil.rmtree(os.path.join(part, INCOMING), ignore_errors=True)
-            for folder, _, files in os.walk(part, topdown=False):
+            for folder, _folders, files in os.walk(part, topdown=False):
                 for name in files:
                     _sync(os.path.join(folder, name))
                 os.chmod(folder, 0o700)
@@ -335,7 +335,7 @@ def open_store(location: str) -> DirectoryStore:
 
     :raises ArchiveError: it is a kind of store that this version doesn't have.
     """
-    scheme, found, _ = location.partition("://")
+    scheme, found, _mark = location.partition("://")
     if found and scheme != "file":
         raise ArchiveError(
             f"Archive {location!r} cannot be used: this version of controlplane.etcd keeps archives "

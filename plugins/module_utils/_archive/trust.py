@@ -204,7 +204,7 @@ def _public_half(text: str, path: str) -> str:
         magic, rest = blob[:15], blob[15:]
         if magic != b"openssh-key-v1\0":
             raise ValueError("wrong magic")
-        for _ in range(3):
+        for _turn in range(3):
             rest = rest[4 + struct.unpack(">I", rest[:4])[0] :]
         key = _string(rest[4:])
         return f"{_string(key).decode('ascii')} {base64.b64encode(key).decode('ascii')}"
@@ -228,7 +228,7 @@ def _ssh_keygen(argv: list[str], data: bytes) -> subprocess.CompletedProcess[byt
     env = {name: value for name, value in os.environ.items() if name not in _PROMPTS}
     env.update({"SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"})
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             ["ssh-keygen", *argv],
             input=data,
             capture_output=True,

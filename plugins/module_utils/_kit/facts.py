@@ -60,7 +60,7 @@ def certificates(files: t.Iterable[Taken]) -> tuple[Certificate, ...]:
         own, authorities = _embedded(file)
         found += [(file.names[0], each) for each in own]
         copies += [(file.names[0], each) for each in authorities]
-    seen = {certificate for _, certificate in found}
+    seen = {certificate for _path, certificate in found}
     for name, certificate in copies:
         if certificate not in seen:
             seen.add(certificate)

@@ -136,7 +136,7 @@ def _of_flag(
     component: str, flag: str, value: str, why: str, *, pod: StaticPod | None = None
 ) -> t.Iterator[Reference]:
     if flag.endswith("-arg") and "=" in value:  # k3s and rke2: kube-apiserver-arg=flag=value
-        inner, _, rest = value.partition("=")
+        inner, _mark, rest = value.partition("=")
         owner = flag[: -len("-arg")]
         yield from _of_flag(owner, inner.lstrip("-"), rest, f"{why} {inner}", pod=pod)
         return

@@ -119,7 +119,7 @@ class HostTree:
 
         :raises KitError: it can't be read, is no plain file, is too large, or keeps changing.
         """
-        for _ in range(_ATTEMPTS):
+        for _turn in range(_ATTEMPTS):
             content = self._read_once(path)
             if content is not None:
                 return content

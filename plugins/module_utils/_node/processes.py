@@ -108,7 +108,7 @@ def _version(name: str, path: str) -> str | None:
     argv = [path, "--version"] if name == "etcd" else [path, "version"]
     environment = {"PATH": os.defpath, "ETCDCTL_API": "3"}  # etcdctl 3.4 and later ignore the rest
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             argv,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -145,7 +145,7 @@ def _is_told(pid: int, argv: list[str], folder: Inode | None) -> bool:
             given += [value] if equals else argv[position + 1 : position + 2]
     if not given:
         entries = (entry.partition("=") for entry in _strings(pid, "environ"))
-        given = [value for name, _, value in entries if name == "ETCD_DATA_DIR"]
+        given = [value for name, _other, value in entries if name == "ETCD_DATA_DIR"]
     for path in given:
         base = f"/proc/{pid}/root" if path.startswith("/") else f"/proc/{pid}/cwd/"
         if _inode(base + path) == folder:

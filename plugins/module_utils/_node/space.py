@@ -59,7 +59,7 @@ def _mount(path: str) -> tuple[str, str]:
     best, kind = "/", "unknown"
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as source:
         for line in source:
-            before, _, after = line.partition(" - ")
+            before, _mark, after = line.partition(" - ")
             point = _ESCAPE.sub(lambda found: chr(int(found.group(1), 8)), before.split()[4])
             below = path == point or path.startswith(point.rstrip("/") + "/")
             if below and len(point) >= len(best):

@@ -112,7 +112,7 @@ class Session:
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
-            peer, _ = self._server.accept()
+            peer, _address = self._server.accept()
             with peer, peer.makefile("rw", encoding="utf-8") as stream:
                 for line in stream:
                     self._take(json.loads(line))
@@ -185,7 +185,7 @@ class BackupLab:
         self._known: dict[str, Variables] = {}
         for name in ("keys", "runs", "hosts", "tmp"):
             (self.root / name).mkdir(mode=0o755)
-        identities = [pyrage.x25519.Identity.generate() for _ in range(2)]
+        identities = [pyrage.x25519.Identity.generate() for _turn in range(2)]
         self.recipients = [str(each.to_public()) for each in identities]
         self.signing_key = self.new_key("sign")
         (self.root / "ansible.cfg").write_text(
@@ -203,7 +203,7 @@ class BackupLab:
     def __enter__(self) -> BackupLab:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def new_key(self, name: str) -> Path:

@@ -81,7 +81,7 @@ class TestAsked:
 
     @pytest.fixture(scope="class")
     def run(self, lab: BackupLab, alpha: Cluster) -> Run:
-        wishes = {name: wish for name, (_, wish, _) in ASKED.items()}
+        wishes = {name: wish for name, (_fault, wish, _words) in ASKED.items()}
         wishes["open"] = {"etcd_recipients": [], "etcd_allow_unsealed": True}
         wishes["alpha"] = {}
         given = alpha.host_variables("alpha-cp1")
@@ -96,7 +96,7 @@ class TestAsked:
     def test_a_wrong_wish_is_refused_by_name(
         self, lab: BackupLab, run: Run, name: str, reliability: t.Any
     ) -> None:
-        fault, _, words = ASKED[name]
+        fault, _wish, words = ASKED[name]
         said = [r for r in run.results if (r["how"], r["host"]) == ("failed", f"{name}-cp1")]
         assert len(said) == 1, said
         message = said[0]["msg"]

@@ -50,7 +50,7 @@ class Proxy:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._server.accept()
+                client, _address = self._server.accept()
                 server = socket.create_connection(("127.0.0.1", self._target))
                 for ends, limit in (((client, server), None), ((server, client), self._after)):
                     threading.Thread(target=self._pump, args=(*ends, limit), daemon=True).start()
@@ -92,7 +92,7 @@ class NotEtcd:
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._server.accept()
+                client, _address = self._server.accept()
                 with contextlib.suppress(OSError), client:
                     client.settimeout(10)
                     with self._context.wrap_socket(client, server_side=True) as stream:

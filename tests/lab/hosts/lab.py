@@ -78,7 +78,7 @@ class Lab:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         self.down()
 
     def up(self) -> None:

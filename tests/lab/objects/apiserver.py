@@ -112,7 +112,7 @@ class Server:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_rest: object) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()

@@ -39,7 +39,7 @@ def planted(name: str) -> str:
 
 def manifest(kind: str, name: str, *, namespace: str = "", **fields: t.Any) -> Manifest:
     """Return an object of `kind` ("apps/v1 Deployment") with the labels that everybody sets."""
-    version, _, kind = kind.rpartition(" ")
+    version, _mark, kind = kind.rpartition(" ")
     metadata: Manifest = {"name": name, "labels": {"app.kubernetes.io/name": name}}
     if namespace:
         metadata["namespace"] = namespace
@@ -74,7 +74,7 @@ def secrets_by_the_first_key() -> list[Manifest]:
         secret("payments", "psp-token", token=planted("psp-token")),
         secret("kube-system", "etcd-backup", passphrase=planted("backup-passphrase")),
     ]
-    for namespace, name, *_ in SERVICES:
+    for namespace, name, *_rest in SERVICES:
         made.append(secret(namespace, f"{name}-env", PASSWORD=planted(f"{namespace}-{name}")))
     release = "".join(random.Random("release").choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", k=6000))
     for revision in (1, 2, 3):
@@ -100,7 +100,7 @@ def configuration() -> list[Manifest]:
         ),
         manifest("v1 ConfigMap", "coredns", namespace="kube-system", data={"Corefile": corefile}),
     ]
-    for namespace, name, *_, port in SERVICES:
+    for namespace, name, *_rest, port in SERVICES:
         text = "\n".join(f"{name}.{word} = {port + i}" for i, word in enumerate(WORDS))
         made.append(
             manifest("v1 ConfigMap", f"{name}-config", namespace=namespace, data={"app.conf": text})
@@ -181,7 +181,7 @@ def node_status(name: str, beat: str) -> Manifest:
     ]
     images = [
         {"names": [image], "sizeBytes": 31_000_000 + 1_000_003 * number}
-        for number, (_, _, _, image, _) in enumerate(SERVICES)
+        for number, (*_names, image, _port) in enumerate(SERVICES)
     ]
     resources = {"cpu": "8", "memory": "32646236Ki", "pods": "110", "ephemeral-storage": "98G"}
     return {

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -138,7 +137,7 @@ def populate(api: Api) -> None:
 def wait_for_kind(api: Api) -> None:
     """Wait until the API server serves the kind that was just defined."""
     path = f"/apis/{workloads.GROUP}/v1"
-    for _ in range(60):
+    for _turn in range(60):
         try:
             api.server.call("GET", path)
         except RuntimeError:
@@ -204,7 +203,7 @@ def history(endpoint: str) -> tuple[int, list[list[t.Any]], dict[str, int]]:
                 break
         call.cancel()
         seconds = {}
-        for lease in sorted({lease for _, _, lease in changes if lease}):
+        for lease in sorted({lease for _key, _value, lease in changes if lease}):
             ask = rpc_pb2.LeaseTimeToLiveRequest(ID=int(lease, 16))
             granted = rpc_pb2_grpc.LeaseStub(channel).LeaseTimeToLive(ask).grantedTTL
             seconds[lease] = int(granted) or 15  # gone by now: the API server's own entry, 15 s
@@ -222,7 +221,7 @@ def record(scratch: Path) -> dict[str, t.Any]:
     """Run the servers and return what they wrote."""
     binary = apiserver.build(versions.KUBERNETES_RECORDED, binaries.cache_dir() / "kubernetes")
     etcd = binaries.get(versions.ETCD_DEFAULT)
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    client, peer = (f"http://127.0.0.1:{free_port()}" for _turn in range(2))
     command = [
         *(str(etcd.etcd), "--name=recorder", f"--data-dir={scratch / 'etcd'}"),
         *(f"--listen-client-urls={client}", f"--advertise-client-urls={client}"),
@@ -235,7 +234,7 @@ def record(scratch: Path) -> dict[str, t.Any]:
         (("secretbox", "identity"), manifests.secrets_by_the_second_key),
         (("aescbc", "secretbox", "identity"), None),
     )
-    planted = {value.decode() for _, value in kubeadm.ENCRYPTION_KEYS.values()}
+    planted = {value.decode() for _name, value in kubeadm.ENCRYPTION_KEYS.values()}
     with (scratch / "etcd.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

@@ -15,7 +15,7 @@ GROUP = "certs.example.org"
 
 def owner(kind: str, made: Manifest) -> Manifest:
     """Return the metadata of something that `made`, as the API server answered, owns."""
-    version, _, kind = kind.rpartition(" ")
+    version, _mark, kind = kind.rpartition(" ")
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]
     reference = {"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": True}
     return {"ownerReferences": [reference]}
@@ -26,7 +26,7 @@ def accounts() -> list[Manifest]:
     made = []
     for namespace in ("default", "kube-system", "kube-public", *NAMESPACES):
         made.append(manifest("v1 ServiceAccount", "default", namespace=namespace))
-    for namespace, name, *_ in SERVICES:
+    for namespace, name, *_rest in SERVICES:
         made.append(manifest("v1 ServiceAccount", name, namespace=namespace))
         rule = {
             "apiGroups": [""],
@@ -215,7 +215,7 @@ def policies() -> list[Manifest]:
         made.append(manifest(kind, "default-deny", namespace=namespace, spec=spec))
         hard = {"pods": "200", "requests.cpu": "64"}
         made.append(manifest("v1 ResourceQuota", "quota", namespace=namespace, spec={"hard": hard}))
-    for namespace, name, replicas, *_ in SERVICES:
+    for namespace, name, replicas, *_rest in SERVICES:
         if replicas > 1:
             spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": name}}}
             kind = "policy/v1 PodDisruptionBudget"
@@ -248,7 +248,7 @@ def definition() -> Manifest:
 def custom_objects() -> list[Manifest]:
     """Return objects of that definition, which the API server stores as JSON."""
     made = []
-    for namespace, name, *_ in SERVICES:
+    for namespace, name, *_rest in SERVICES:
         spec = {
             "secretName": f"{name}-tls",
             "dnsNames": [f"{name}.{namespace}.svc", f"{name}.example.org"],

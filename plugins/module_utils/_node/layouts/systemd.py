@@ -193,7 +193,7 @@ class _Settings:
 
 def _specifiers(name: str) -> dict[str, str]:
     prefix = name[: -len(".service")]
-    stem, _, instance = prefix.partition("@")
+    stem, _mark, instance = prefix.partition("@")
     return {
         "%n": name,
         "%N": prefix,
@@ -245,7 +245,7 @@ def _environment_file(text: str) -> dict[str, str]:
         plain = line.strip()
         if not plain or plain[0] in "#;" or "=" not in plain:
             continue
-        name, _, value = plain.partition("=")
+        name, _mark, value = plain.partition("=")
         value = value.strip()
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]

@@ -113,7 +113,7 @@ def test_add_again_changes_nothing(where: dict[str, t.Any]) -> None:
 
 def test_add_absent_drops_only_what_was_started(where: dict[str, t.Any]) -> None:
     started = ask("etcd_archive_add", state="started", **where)
-    gone = [ask("etcd_archive_add", state="absent", id=started["id"], **where) for _ in "12"]
+    gone = [ask("etcd_archive_add", state="absent", id=started["id"], **where) for _turn in "12"]
     assert [result["changed"] for result in gone] == [True, False]
     assert not Path(started["path"]).exists()
     added = add(where)

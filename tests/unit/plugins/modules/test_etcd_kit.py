@@ -69,13 +69,13 @@ def test_main_writes_and_tells_no_secret(host: dict[str, t.Any], tmp_path: Path)
 
 
 def test_main_check_mode_tells_all_and_writes_nothing(host: dict[str, t.Any]) -> None:
-    result, _ = ask(check_mode=True, **host, recipients=[AGE])
+    result, _said = ask(check_mode=True, **host, recipients=[AGE])
     assert result["changed"] is True
     assert not list(Path(host["dest_dir"]).iterdir())
     assert len(result["contents"]) == result["file_count"]
     assert any(each["names"] == ["sa.key"] for each in result["contents"])
     assert all(each["clear_size_bytes"] > 0 for each in result["files"])
-    real, _ = ask(**host, recipients=[AGE])
+    real, _said = ask(**host, recipients=[AGE])
     for key in ("kit", "certificates", "encryption", "file_count"):
         assert real[key] == result[key]
 
@@ -123,7 +123,7 @@ def compare(result: t.Any, documented: dict[str, t.Any], where: str) -> None:
 def test_return_documents_what_is_returned(host: dict[str, t.Any]) -> None:
     documented = yaml.safe_load(importlib.import_module(MODULE).RETURN)
     for check_mode in (True, False):
-        result, _ = ask(check_mode=check_mode, **host, recipients=[AGE])
+        result, _said = ask(check_mode=check_mode, **host, recipients=[AGE])
         assert set(result) - SHARED <= set(documented)
         expected = {
             name

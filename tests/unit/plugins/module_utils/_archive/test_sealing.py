@@ -87,7 +87,7 @@ def test_seal_without_recipients_is_plain_zstd() -> None:
 
 
 def test_seal_empty_input_opens_again(keys: Path) -> None:
-    _, data = _sealed(sealing.parse_recipients([_public(keys, "age")]), b"")
+    _head, data = _sealed(sealing.parse_recipients([_public(keys, "age")]), b"")
     target = io.BytesIO()
     assert (
         sealing.unseal(io.BytesIO(data), target, sealing.load_identities([str(keys / "age")])) == 0
@@ -128,7 +128,7 @@ def test_seal_reader_fails_its_own_error_comes_through(keys: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 50_000, 299_000], ids=["last byte", "last chunk", "near all"])
 @pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "unsealed"])
 def test_unseal_cut_off_is_refused(keys: Path, sealed: bool, cut: int) -> None:
-    _, data = _sealed(sealing.parse_recipients([_public(keys, "age")]) if sealed else ())
+    _head, data = _sealed(sealing.parse_recipients([_public(keys, "age")]) if sealed else ())
     identities = sealing.load_identities([str(keys / "age")]) if sealed else ()
     with pytest.raises(SealError, match="sha256"):
         sealing.unseal(io.BytesIO(data[:-cut]), io.BytesIO(), identities)
@@ -136,7 +136,7 @@ def test_unseal_cut_off_is_refused(keys: Path, sealed: bool, cut: int) -> None:
 
 @pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "unsealed"])
 def test_unseal_flipped_bit_is_refused(keys: Path, sealed: bool) -> None:
-    _, data = _sealed(sealing.parse_recipients([_public(keys, "age")]) if sealed else ())
+    _head, data = _sealed(sealing.parse_recipients([_public(keys, "age")]) if sealed else ())
     broken = bytearray(data)
     broken[len(data) // 2] ^= 1
     identities = sealing.load_identities([str(keys / "age")]) if sealed else ()
@@ -145,7 +145,7 @@ def test_unseal_flipped_bit_is_refused(keys: Path, sealed: bool) -> None:
 
 
 def test_unseal_another_identity_is_refused(keys: Path) -> None:
-    _, data = _sealed(sealing.parse_recipients([_public(keys, "age")]))
+    _head, data = _sealed(sealing.parse_recipients([_public(keys, "age")]))
     with pytest.raises(SealError, match="None of the identities"):
         sealing.unseal(io.BytesIO(data), io.BytesIO(), sealing.load_identities([str(keys / "rsa")]))
 

@@ -54,7 +54,14 @@ def test_check_etcds_corrupted_backup_already_freed() -> None:
 
 
 def test_check_stored_freelist_accounts_for_every_page() -> None:
-    for free, finding in (((7,), ""), ((), "page 7: unreachable unfreed"), ((2, 7), "page 2: reachable freed"), ((7, 7), "page 7: already freed"), ((7, 999), "frees page 999; the high-water mark is")):  # fmt: skip
+    lists: tuple[tuple[tuple[int, ...], str], ...] = (
+        ((7,), ""),
+        ((), "page 7: unreachable unfreed"),
+        ((2, 7), "page 2: reachable freed"),
+        ((7, 7), "page 7: already freed"),
+        ((7, 999), "frees page 999; the high-water mark is"),
+    )
+    for free, finding in lists:
         file = bolt_writer.File()
         tree = file.tree(ROWS[:200])
         while file.page_count <= 7:
@@ -221,7 +228,7 @@ def test_read_flipped_bytes_never_anything_but_our_error(name: str) -> None:
     for seed in range(150):
         random_ = random.Random(seed)
         bad = bytearray(image)
-        for _ in range(random_.choice([1, 1, 4, 32])):
+        for _turn in range(random_.choice([1, 1, 4, 32])):
             bad[random_.randrange(len(bad))] ^= random_.randrange(1, 256)
         caught += _read_all(bytes(bad)) != intact
     assert caught > 20
@@ -237,7 +244,7 @@ def test_read_hostile_numbers_never_anything_but_our_error(name: str) -> None:
     for seed in range(250):
         random_ = random.Random(seed)
         bad = bytearray(image)
-        for _ in range(random_.choice([1, 2, 5])):
+        for _turn in range(random_.choice([1, 2, 5])):
             at = random_.randrange(2, pages) * PAGE + 4 * random_.randrange(24)
             bad[at : at + 4] = struct.pack("<I", random_.choice(extremes))
         refused += "invalid" in _read_all(bytes(bad))
@@ -263,7 +270,7 @@ def test_read_random_bytes_are_refused() -> None:
 def test_read_deep_tree_needs_no_recursion() -> None:
     file = bolt_writer.File(1024)
     child = file.add(2, 1, bolt_writer.leaf_body([(b"k", b"v")]))
-    for _ in range(5000):
+    for _turn in range(5000):
         child = file.add(1, 1, bolt_writer.branch_body([(b"k", child)]))
     check(Database(file.finish({b"auth": child})))
 
@@ -282,7 +289,7 @@ def test_check_more_children_than_pages_refused() -> None:
     """A chain of branches, each with the most children, must not fill memory."""
     file = bolt_writer.File()
     child = file.add(2, 0, b"")
-    for _ in range(3):
+    for _turn in range(3):
         children = [(number.to_bytes(4, "big"), child) for number in range(60_000)]
         child = file.add(1, len(children), bolt_writer.branch_body(children))
     _invalid(file.finish({b"key": child}), "more than the [0-9]+ pages that there are")

@@ -144,7 +144,7 @@ def test_snapshot_that_trickles_ends_at_its_deadline() -> None:
 
 def test_snapshot_reader_that_is_slow_itself_is_no_idle_stream() -> None:
     def send(_request: t.Any, _context: t.Any) -> t.Any:
-        for _ in range(3):
+        for _turn in range(3):
             yield rpc.SnapshotResponse(remaining_bytes=1, blob=BLOB)
 
     with serving(Maintenance(send)) as url:
@@ -210,7 +210,7 @@ def test_error_is_named_for_the_fact(code: str, details: str, error: type[Except
     with serving(failing(grpc.StatusCode[code], details)) as url:
         with Client(Connection((url,)), url) as client, pytest.raises(EndpointError) as caught:
             client.status()
-        assert type(caught.value) is error
+        assert caught.type is error
         assert url in str(caught.value)
         assert "read the status" in str(caught.value)
 

@@ -73,7 +73,7 @@ def test_values_of_noise_never_raise() -> None:
     for seed in range(300):
         random_ = random.Random(seed)
         noisy = bytearray(protobuf("apps/v1", "Deployment", "8f8b97b3"))
-        for _ in range(random_.randint(1, 6)):
+        for _turn in range(random_.randint(1, 6)):
             noisy[random_.randrange(4, len(noisy))] = random_.randrange(256)
         for value in (bytes(noisy), random_.randbytes(60), bytes(noisy[: random_.randrange(60)])):
             type_meta(value)

@@ -240,7 +240,7 @@ def test_read_image_random_history_hashes_as_row_by_row(seed: int) -> None:
                 )
     database = Database(bolt_writer.build({b"key": rows}, random_.choice([1024, 4096, 16384])))
     last = struct.unpack(">Q", rows[-1][0][:8])[0]
-    for _ in range(12):
+    for _turn in range(12):
         revision = random_.randint(1, last)
         compact = random_.choice([-1, random_.randint(0, revision)])
         skip = random_.random() < 0.5

@@ -75,7 +75,7 @@ def test_parse_key_value_noise_is_a_wire_error_or_a_value() -> None:
     for seed in range(2000):
         random_ = random.Random(seed)
         message = bytearray(bolt_writer.key_value(b"key", b"value", 7, 300, 2, 70_000))
-        for _ in range(random_.randint(1, 3)):
+        for _turn in range(random_.randint(1, 3)):
             message[random_.randrange(len(message))] = random_.randrange(256)
         try:
             found = _parse(bytes(message))
