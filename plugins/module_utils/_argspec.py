@@ -17,7 +17,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     OptionInvalid,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection import Connection
-from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.find import find
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import Layout
 
 __all__ = [
     "ARCHIVE",
@@ -168,13 +169,13 @@ def layout_from_params(params: t.Mapping[str, t.Any]) -> LayoutOptions:
 
 def find_layout(
     options: LayoutOptions, connection: ConnectionOptions | None = None
-) -> layouts.Layout | None:
+) -> Layout | None:
     """Find the member of this host; None only where `connection` names endpoints of its own.
 
     :raises LayoutError: nothing is here, or what is here is refused.
     """
     try:
-        return layouts.find(
+        return find(
             options.kind,
             certificates_dir=options.certificates_dir,
             static_pod_path=options.static_pod_path,
@@ -186,7 +187,7 @@ def find_layout(
         raise
 
 
-def connection_for(options: ConnectionOptions, layout: layouts.Layout | None) -> Connection:
+def connection_for(options: ConnectionOptions, layout: Layout | None) -> Connection:
     """Fill what the options leave open with what the layout has.
 
     cert and key are taken together: from the options if either is there.

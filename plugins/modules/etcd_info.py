@@ -531,7 +531,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.survey imp
     survey,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._node import processes, space
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import Layout
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import Layout
 
 ARGUMENT_SPEC = {
     **_argspec.CONNECTION,

@@ -254,11 +254,11 @@ error:
 import socket
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _kit
 from ansible_collections.controlplane.etcd.plugins.module_utils._argspec import (
     LAYOUT,
     layout_from_params,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit import take
 from ansible_collections.controlplane.etcd.plugins.module_utils._module import Call, Outcome, run
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -278,9 +278,9 @@ def kit(call: Call) -> Outcome:
     """Look what is here, and unless in check mode seal it."""
     params = call.params
     layout = layout_from_params(params)
-    recipients = _kit.recipients(params["recipients"], allow_unsealed=params["allow_unsealed"])
-    plan = _kit.plan(
-        _kit.Options(
+    recipients = take.recipients(params["recipients"], allow_unsealed=params["allow_unsealed"])
+    plan = take.plan(
+        take.Options(
             host=params["name"] or socket.gethostname().split(".")[0],
             layout=layout.kind,
             certificates_dir=layout.certificates_dir,
@@ -292,10 +292,10 @@ def kit(call: Call) -> Outcome:
         )
     )
     if call.check_mode:
-        result = {**_kit.record(plan, (), recipients), "contents": _kit.contents(plan)}
+        result = {**take.record(plan, (), recipients), "contents": take.contents(plan)}
     else:
-        written = _kit.write(plan, params["dest_dir"], recipients)
-        result = _kit.record(plan, written, recipients)
+        written = take.write(plan, params["dest_dir"], recipients)
+        result = take.record(plan, written, recipients)
     return Outcome(result, changed=True, warnings=plan.warnings)
 
 

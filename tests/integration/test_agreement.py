@@ -19,7 +19,8 @@ import pyrage
 import pytest
 import zstandard
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _bbolt, _mvcc
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.verify import (
     counts_compacted_tombstones,
 )
@@ -265,8 +266,8 @@ every_moment = pytest.mark.parametrize("name", MOMENTS)
 
 def offline(path: Path, life: Life, asked: LiveHash) -> int:
     """Compute HashKV from a snapshot's file."""
-    found = _mvcc.read_image(
-        _bbolt.Database(path.read_bytes()),
+    found = read_image(
+        Database(path.read_bytes()),
         hash_revision=asked.revision,
         hash_compact_revision=asked.compact_revision,
         skip_compacted_tombstones=not life.counts_tombstones,
@@ -319,7 +320,7 @@ def test_module_compares_its_hash_with_the_members(life: Life, name: str) -> Non
 def test_older_snapshot_agrees_with_a_member_that_compacted_since(life: Life) -> None:
     plain = life.plain
     assert plain is not None
-    before = _mvcc.read_image(_bbolt.Database(plain.read_bytes()))
+    before = read_image(Database(plain.read_bytes()))
     assert before.compact_revision <= 0
     compared = 0
     for asked in life.moments["tombstone"].answers:
@@ -346,8 +347,8 @@ def test_deletions_at_the_compact_revision_count_as_in_that_etcd(life: Life) -> 
     In 3.4.23 the compaction takes them away, so there is nothing to count.
     """
     moment = life.moments["emptied"]
-    the_other_way = _mvcc.read_image(
-        _bbolt.Database(moment.path.read_bytes()),
+    the_other_way = read_image(
+        Database(moment.path.read_bytes()),
         hash_revision=moment.live[-1].revision,
         hash_compact_revision=moment.live[-1].compact_revision,
         skip_compacted_tombstones=life.counts_tombstones,

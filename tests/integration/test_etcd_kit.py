@@ -17,8 +17,8 @@ import pyrage
 import pytest
 import yaml
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _kit
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit import bundle
 from lab.loopback import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +132,7 @@ def test_kits_of_a_cluster_open_to_the_originals(
                 sealing.unseal(source, clear, [keys[each["part"]]])
             subprocess.run(["tar", "-xpf", "-", "-C", back], input=clear.getvalue(), check=True)
             if each["part"] == "encryption":
-                indexes.append(_kit.read_index(io.BytesIO(clear.getvalue())))
+                indexes.append(bundle.read_index(io.BytesIO(clear.getvalue())))
         original = alpha.root / name
         there = facts_of(original)
         here = facts_of(back / str(original).lstrip("/"))

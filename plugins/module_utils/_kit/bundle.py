@@ -21,7 +21,9 @@ import tarfile
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import SYSTEM_FOLDERS
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.places import (
+    SYSTEM_FOLDERS,
+)
 
 from .model import Link, Taken
 from .tree import HostTree, Meta

@@ -13,13 +13,15 @@ import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import (
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
+    StaticPod,
+    Tree,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.places import (
     SYSTEM_FOLDERS,
     Folder,
     Places,
-    StaticPod,
-    Tree,
-    names,
 )
 
 from .model import Collection, Link, Taken

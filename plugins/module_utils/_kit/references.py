@@ -15,12 +15,12 @@ import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import (
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
     StaticPod,
     Tree,
-    containers,
-    names,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.pods import containers
 
 __all__ = ["Parsed", "Reference", "parse"]
 

@@ -20,8 +20,16 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     KitError,
     LayoutError,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import (
+    find,
+    kubeadm,
+    model,
+    names,
+    pods,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import (
+    places as layout_places,
+)
 
 from . import facts
 from .bundle import Bundle, bundle
@@ -176,18 +184,18 @@ def contents(wanted: Plan) -> list[dict[str, t.Any]]:
     ]
 
 
-def _places(options: Options, tree: HostTree) -> tuple[layouts.Places, list[str]]:
+def _places(options: Options, tree: HostTree) -> tuple[layout_places.Places, list[str]]:
     """Return where to look, and what there is to say about it.
 
     A control-plane host needs no etcd member of its own, and one with a broken manifest has a PKI
     all the same.
     """
-    host = layouts.Tree(options.root)
-    layout: layouts.Layout | None = None
+    host = model.Tree(options.root)
+    layout: model.Layout | None = None
     warnings: list[str] = []
-    folder = options.static_pod_path or host.path(layouts.DEFAULT_STATIC_POD_PATH)
+    folder = options.static_pod_path or host.path(kubeadm.DEFAULT_STATIC_POD_PATH)
     try:
-        layout = layouts.find(
+        layout = find.find(
             options.layout,
             certificates_dir=options.certificates_dir,
             static_pod_path=options.static_pod_path,
@@ -201,11 +209,11 @@ def _places(options: Options, tree: HostTree) -> tuple[layouts.Places, list[str]
             raise
         if exc.__cause__ is not None:
             warnings.append(f"{exc.message} What it references could not be followed.")
-    kind = layout.kind if layout else layouts.LayoutKind.KUBEADM
-    kubernetes_dir = (layout and layout.kubernetes_dir) or layouts.kubernetes_dir(host, folder)
+    kind = layout.kind if layout else model.LayoutKind.KUBEADM
+    kubernetes_dir = (layout and layout.kubernetes_dir) or kubeadm.kubernetes_dir(host, folder)
     certificates_dir = (layout and layout.certificates_dir) or options.certificates_dir
     static_pods = (layout and layout.static_pod_path) or folder
-    places = layouts.places(
+    places = layout_places.places(
         kind,
         layout=layout,
         kubernetes_dir=tree.inside(kubernetes_dir),
@@ -215,8 +223,8 @@ def _places(options: Options, tree: HostTree) -> tuple[layouts.Places, list[str]
     return places, warnings
 
 
-def _has_api_server(host: layouts.Tree, folder: str) -> bool:
-    return any(pod.component == "kube-apiserver" for pod in layouts.read_folder(host, folder))
+def _has_api_server(host: model.Tree, folder: str) -> bool:
+    return any(pod.component == "kube-apiserver" for pod in pods.read_folder(host, folder))
 
 
 def _without(collection: Collection, paths: frozenset[str]) -> Collection:
@@ -235,7 +243,7 @@ def _without(collection: Collection, paths: frozenset[str]) -> Collection:
 
 
 def _bundle(
-    tree: HostTree, places: layouts.Places, collection: Collection, *, part: str, host: str
+    tree: HostTree, places: layout_places.Places, collection: Collection, *, part: str, host: str
 ) -> Bundle:
     files = [file for file in collection.files if file.part == part]
     shared = part == sealing.Part.ENCRYPTION.value

@@ -11,7 +11,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DependencyMissing
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database, Leaf
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
 
 __all__ = ["Crc", "status_hash"]
 

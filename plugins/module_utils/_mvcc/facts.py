@@ -17,7 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import D
 from .keyvalue import WireError, fields
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Bucket
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Bucket
 
 __all__ = ["SMALL_BUCKETS", "Alarm", "Facts", "Member", "read_facts"]
 

@@ -16,7 +16,8 @@ from .keyvalue import KeyValue, WireError, parse_key_value
 from .rows import bad_row, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database, Leaf
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
 
     from .keyvalue import Source
 

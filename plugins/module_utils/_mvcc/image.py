@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import dataclass
 from functools import partial
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Proof
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.check import Proof
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SnapshotInvalid
 
 from .crc import Crc
@@ -18,7 +18,10 @@ from .hashing import Batch, KeyHasher, Page, Pages
 from .rows import Live, check_revisions, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Bucket, Database
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import (
+        Bucket,
+        Database,
+    )
 
     from .keyvalue import KeyValue
 

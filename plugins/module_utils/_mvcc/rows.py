@@ -16,7 +16,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import D
 from .keyvalue import WireError, key_of
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Leaf
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
 
 __all__ = ["Live", "bad_row", "main_of", "rows_up_to"]
 

@@ -41,7 +41,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.processes 
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.space import file_system
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import Layout
+    from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
+        Layout,
+    )
 
 from .passing_certificates import write_certificates
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
+    Catalogue,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch

@@ -10,8 +10,13 @@ import heapq
 import typing as t
 from collections import Counter
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _mvcc
-from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
+    Catalogue,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import (
+    ImageSummary,
+    read_image,
+)
 
 from .compare import Difference, Older
 from .objects import ObjectQuery, describe
@@ -52,7 +57,7 @@ class Answer:
 class Inspection:
     """What was found; the lists have the rest."""
 
-    summary: _mvcc.ImageSummary
+    summary: ImageSummary
     catalogue: Catalogue
     checks: tuple[Check, ...]
     history_rows: int
@@ -119,7 +124,7 @@ class Compared:
 def read_older(opened: Opened) -> Compared:
     """Read what a comparison needs of the older snapshot."""
     older = Older()
-    summary = _mvcc.read_image(opened.database, visit_batch=older.visit_batch)
+    summary = read_image(opened.database, visit_batch=older.visit_batch)
     return Compared(opened.where, summary.current_revision, older)
 
 
@@ -151,7 +156,7 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
             difference.visit_batch(batch)
 
     version = wish.etcd_version
-    summary = _mvcc.read_image(
+    summary = read_image(
         opened.database,
         hash_revision=wish.hash_revision,
         hash_compact_revision=wish.hash_compact_revision,

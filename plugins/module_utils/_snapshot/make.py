@@ -25,7 +25,9 @@ from .take import Spooled, drain, open_spool
 from .verify import Check, Expected, Result, Verified, verify
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+    from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
+        Catalogue,
+    )
 
 __all__ = ["Made", "Wish", "make_snapshot"]
 

@@ -12,7 +12,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
+    from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
+        Catalogue,
+    )
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.keyvalue import KeyValue
 

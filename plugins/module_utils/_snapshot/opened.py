@@ -15,7 +15,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _bbolt, _files
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import entries, listing
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
     IDENTITY_HINT,
@@ -23,6 +23,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing
     unseal,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust import TrustState
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
     SealError,
@@ -86,7 +87,7 @@ class Opened:
         goes on as a file of etcd's own does.
     """
 
-    database: _bbolt.Database
+    database: Database
     where: str
     size_bytes: int
     sealed: bool
@@ -224,7 +225,7 @@ def _opened(
         if not clear_bytes:
             raise SnapshotInvalid(f"Snapshot {where} is empty.", hint=_AGAIN, path=where)
         # Not closed by name: pages, keys and values are views of it, and it goes with their last.
-        database = _bbolt.Database(mmap.mmap(clear.fileno(), clear_bytes, access=mmap.ACCESS_READ))
+        database = Database(mmap.mmap(clear.fileno(), clear_bytes, access=mmap.ACCESS_READ))
         sha256, trailer = _check_trailer(database, clear_bytes, where, skip_hash_check)
         yield Opened(
             database=database,
@@ -314,9 +315,7 @@ def _no_room(directory: str) -> SpaceMissing:
     )
 
 
-def _check_trailer(
-    database: _bbolt.Database, clear_bytes: int, where: str, skip: bool
-) -> tuple[str, str]:
+def _check_trailer(database: Database, clear_bytes: int, where: str, skip: bool) -> tuple[str, str]:
     """Return the image's sha256, and what the 32 bytes behind it are."""
     image_bytes, source = database.size_bytes, database.source
     digest = hashlib.sha256()

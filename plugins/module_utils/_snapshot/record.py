@@ -9,7 +9,7 @@ import dataclasses
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import ImageSummary
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import ImageSummary
 
     from .live import Source, Taken, Wish
     from .space import SpacePlan

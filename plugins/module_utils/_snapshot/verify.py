@@ -10,12 +10,16 @@ import enum
 import mmap
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _bbolt, _mvcc
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     DatabaseInvalid,
     SnapshotInvalid,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.facts import Facts, read_facts
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import (
+    ImageSummary,
+    read_image,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
@@ -62,7 +66,7 @@ class Expected:
 class Verified:
     """What the image is, and which checks it passed."""
 
-    summary: _mvcc.ImageSummary
+    summary: ImageSummary
     checks: tuple[Check, ...]
 
 
@@ -83,7 +87,7 @@ def verify(
         something else than the members.
     """
     # Not closed by name: pages, keys and values are views of it, and it goes with the last of them.
-    database = _bbolt.Database(mmap.mmap(image.fileno(), image_bytes, access=mmap.ACCESS_READ))
+    database = Database(mmap.mmap(image.fileno(), image_bytes, access=mmap.ACCESS_READ))
     if database.size_bytes != image_bytes:
         raise DatabaseInvalid(
             f"Image from {expected.source} is {image_bytes} bytes; its own meta page says "
@@ -91,7 +95,7 @@ def verify(
             hint="The stream was cut or mixed up; run again.",
         )
     comparable = _comparable(expected, read_facts(dict(database.buckets())))
-    summary = _mvcc.read_image(
+    summary = read_image(
         database,
         hash_revision=expected.hash_revision if comparable is None else None,
         hash_compact_revision=expected.hash_compact_revision if comparable is None else None,
@@ -130,7 +134,7 @@ def _comparable(expected: Expected, facts: Facts) -> str | None:
     return None
 
 
-def _check_revision(expected: Expected, summary: _mvcc.ImageSummary) -> Check:
+def _check_revision(expected: Expected, summary: ImageSummary) -> Check:
     if expected.revision is None:
         return Check("revision", Result.NOT_ASKED, "an emergency: no linearizable read was made")
     if summary.current_revision < expected.revision:
@@ -147,9 +151,7 @@ def _check_revision(expected: Expected, summary: _mvcc.ImageSummary) -> Check:
     )
 
 
-def _check_hash(
-    expected: Expected, summary: _mvcc.ImageSummary, not_comparable: str | None
-) -> Check:
+def _check_hash(expected: Expected, summary: ImageSummary, not_comparable: str | None) -> Check:
     if expected.hash_kv is None:
         return Check("hash_kv", Result.NOT_ASKED, "the members' hashes were not given")
     if not_comparable is not None:

@@ -11,9 +11,10 @@ import typing as t
 import pytest
 from unit.fixtures import bolt_writer, snapshots
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database, check
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.check import check
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
-from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import read_image
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
 
 PAGE = 4096
 ROWS = [(f"{number:05d}".encode(), b"v" * 40) for number in range(400)]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from unit.fixtures import bolt_writer
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database, check
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.check import check
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
 
 PAIRS = [(b"a", b"1"), (b"b", b"2" * 9000), (b"c", b"")]

@@ -18,22 +18,22 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _kit
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     KitError,
     OptionInvalid,
     SealError,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit import bundle, take
 
 UNSEALED: dict[str, tuple[str, ...]] = {"encryption": (), "pki": ()}
 
 
-def plan_of(root: Path, **options: t.Any) -> _kit.Plan:
-    return _kit.plan(_kit.Options(host="cp1", root=str(root), **options))
+def plan_of(root: Path, **options: t.Any) -> take.Plan:
+    return take.plan(take.Options(host="cp1", root=str(root), **options))
 
 
-def tars(plan: _kit.Plan) -> dict[str, bytes]:
+def tars(plan: take.Plan) -> dict[str, bytes]:
     return {each.kit.part: each.open().read() for each in plan.bundles}
 
 
@@ -102,7 +102,7 @@ def test_size_is_known_before(kubeadm_host: Path) -> None:
 def test_index_tells_what_why_and_whose(kubeadm_host: Path) -> None:
     plan = plan_of(kubeadm_host)
     data = tars(plan)
-    kit = _kit.read_index(io.BytesIO(data["pki"]))
+    kit = bundle.read_index(io.BytesIO(data["pki"]))
     (sa,) = kit.by_name("sa.key")
     path = kubeadm_host / "etc/kubernetes/pki/sa.key"
     assert sa.path == "/etc/kubernetes/pki/sa.key"
@@ -110,13 +110,13 @@ def test_index_tells_what_why_and_whose(kubeadm_host: Path) -> None:
     assert (sa.size_bytes, sa.mode, sa.uid) == (path.stat().st_size, "0600", os.getuid())
     assert "kube-apiserver.yaml --service-account-signing-key-file" in sa.why
     assert (kit.part, kit.layout, kit.host) == ("pki", "kubeadm", "cp1")
-    shared = _kit.read_index(io.BytesIO(data["encryption"]))
+    shared = bundle.read_index(io.BytesIO(data["encryption"]))
     assert (shared.part, shared.host) == ("encryption", None)
 
 
 def test_open_kit_gives_every_file(kubeadm_host: Path) -> None:
     plan = plan_of(kubeadm_host)
-    kit, files = _kit.open_kit(io.BytesIO(tars(plan)["pki"]))
+    kit, files = bundle.open_kit(io.BytesIO(tars(plan)["pki"]))
     found = {file.path: data for file, data in files}
     assert set(found) == {file.path for file in kit.files}
     expected = (kubeadm_host / "etc/kubernetes/admin.conf").read_bytes()
@@ -153,12 +153,12 @@ def test_open_kit_spoiled_is_refused(
 ) -> None:
     data = spoil(tars(plan_of(kubeadm_host))["pki"])
     with pytest.raises(KitError, match=message):
-        list(_kit.open_kit(io.BytesIO(data))[1])
+        list(bundle.open_kit(io.BytesIO(data))[1])
 
 
 def test_written_files_are_sealed_apart(kubeadm_host: Path, tmp_path: Path) -> None:
     keys = {part: pyrage.x25519.Identity.generate() for part in ("encryption", "pki")}
-    to = _kit.recipients(
+    to = take.recipients(
         {part: [str(key.to_public())] for part, key in keys.items()}, allow_unsealed=False
     )
     plan = plan_of(kubeadm_host)
@@ -166,7 +166,7 @@ def test_written_files_are_sealed_apart(kubeadm_host: Path, tmp_path: Path) -> N
     dest.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(dest, 4711, 815)
-    written = {each.part: each for each in _kit.write(plan, str(dest), to)}
+    written = {each.part: each for each in take.write(plan, str(dest), to)}
     assert {each.name for each in written.values()} == {
         "encryption.tar.zst.age",
         "pki/cp1.tar.zst.age",
@@ -195,11 +195,11 @@ def test_write_into_nowhere_names_the_file_and_leaves_nothing(
 ) -> None:
     plan = plan_of(kubeadm_host)
     with pytest.raises(KitError, match=r"Cannot write .*gone/encryption.tar.zst"):
-        _kit.write(plan, str(tmp_path / "gone"), UNSEALED)
+        take.write(plan, str(tmp_path / "gone"), UNSEALED)
     blocker = tmp_path / "dest"
     (blocker / "pki-cp1.tar.zst").mkdir(parents=True)
     with pytest.raises(KitError, match=r"dest/pki-cp1.tar.zst"):
-        _kit.write(plan, str(blocker), UNSEALED)
+        take.write(plan, str(blocker), UNSEALED)
     assert [path.name for path in blocker.iterdir()] == ["pki-cp1.tar.zst"], "no part, no half"
 
 
@@ -213,7 +213,7 @@ def test_write_on_a_full_disk_names_the_file_and_leaves_nothing(
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # write() fails as on a full disk
     try:
         with pytest.raises(KitError) as caught:
-            _kit.write(plan, str(dest), UNSEALED)
+            take.write(plan, str(dest), UNSEALED)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"Cannot write {dest}/pki-cp1.tar.zst on this host: File too large" in str(caught.value)
@@ -228,17 +228,17 @@ def test_write_on_a_full_disk_names_the_file_and_leaves_nothing(
 @pytest.mark.parametrize("name", ["../cp1", "", ".hidden", "a/b", "a b", "x" * 300])
 def test_name_that_is_no_files_name_is_refused(kubeadm_host: Path, name: str) -> None:
     with pytest.raises(OptionInvalid, match="cannot be part of a name"):
-        _kit.plan(_kit.Options(host=name, root=str(kubeadm_host)))
+        take.plan(take.Options(host=name, root=str(kubeadm_host)))
 
 
 AGE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 
 
 def test_recipients_of_a_list_or_of_each_part() -> None:
-    assert _kit.recipients([AGE], allow_unsealed=False) == {"encryption": (AGE,), "pki": (AGE,)}
+    assert take.recipients([AGE], allow_unsealed=False) == {"encryption": (AGE,), "pki": (AGE,)}
     given = {"data": ["ignored here"], "encryption": [AGE], "pki": [AGE]}
-    assert _kit.recipients(given, allow_unsealed=False)["pki"] == (AGE,)
-    assert _kit.recipients(None, allow_unsealed=True) == UNSEALED
+    assert take.recipients(given, allow_unsealed=False)["pki"] == (AGE,)
+    assert take.recipients(None, allow_unsealed=True) == UNSEALED
 
 
 @pytest.mark.parametrize(
@@ -255,4 +255,4 @@ def test_recipients_of_a_list_or_of_each_part() -> None:
 )
 def test_recipients_that_seal_nothing_are_refused(value: object, error: type) -> None:
     with pytest.raises(error):
-        _kit.recipients(value, allow_unsealed=False)
+        take.recipients(value, allow_unsealed=False)

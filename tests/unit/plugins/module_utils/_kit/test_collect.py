@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _kit
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError, LayoutError
-from ansible_collections.controlplane.etcd.plugins.module_utils._kit import facts
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit import facts, take
 from ansible_collections.controlplane.etcd.plugins.module_utils._kit.take import Plan
 from lab.pki import write
 
@@ -43,7 +42,7 @@ KUBEADM_TABLE = {
 
 
 def look(root: Path, **options: t.Any) -> Plan:
-    return _kit.plan(_kit.Options(host="cp1", root=str(root), **options))
+    return take.plan(take.Options(host="cp1", root=str(root), **options))
 
 
 def taken(plan: Plan, part: str | None = None) -> dict[str, t.Any]:
@@ -361,7 +360,7 @@ def test_name_that_is_no_utf8_is_taken(kubeadm_host: Path) -> None:
     assert [path for path in taken(plan) if "caf" in path] == [
         "/etc/kubernetes/pki/caf\udce9\n.crt"
     ]
-    shown = [each["path"] for each in _kit.contents(plan) if "caf" in each["path"]]
+    shown = [each["path"] for each in take.contents(plan) if "caf" in each["path"]]
     assert shown == ["/etc/kubernetes/pki/caf\\xe9\\x0a.crt"]
 
 
@@ -450,7 +449,7 @@ def test_kms_is_noted_and_its_socket_left(kubeadm_host: Path) -> None:
         "  - aesgcm: {keys: [{name: k1, secret: UExBTlRFRA==}]}\n",
     )
     plan = look(kubeadm_host)
-    record = _kit.record(plan, (), {"pki": (), "encryption": ()})
+    record = take.record(plan, (), {"pki": (), "encryption": ()})
     assert record["kms_needed"] is True
     assert record["encryption"] == {
         "providers": ["kms-v2", "aesgcm"],
@@ -477,7 +476,7 @@ def test_everything_is_below_a_loopback_hosts_folder(tmp_path: Path, pki: t.Any)
     root = tmp_path / "cp1"
     node = Node("cp1", "127.0.0.1", "3.6.16", root, str(root), 2379, 2380, 2381, 6443)
     kubeadm.write_tree(node, pki, EtcdSettings("cp1=https://127.0.0.1:2380"), first=True)
-    plan = _kit.plan(_kit.Options(host="cp1", static_pod_path=f"{root}/etc/kubernetes/manifests"))
+    plan = take.plan(take.Options(host="cp1", static_pod_path=f"{root}/etc/kubernetes/manifests"))
     assert {file.path for file in plan.collection.files} == {
         str(path) for path in root.rglob("*") if path.is_file() and not path.is_symlink()
     }

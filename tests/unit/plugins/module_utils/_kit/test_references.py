@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._kit.references import parse
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import Tree
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import Tree
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.names import (
     flag_name,
     names_a_file,

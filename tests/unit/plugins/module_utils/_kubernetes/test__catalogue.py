@@ -10,9 +10,11 @@ import typing as t
 import pytest
 from unit.fixtures import bolt_writer
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database
-from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import Catalogue
-from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import read_image
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
+    Catalogue,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
 from lab import objects
 
 UNKNOWN_GROUP = b"k8s\0\n\x10\n\x0afuture/v1\x12\x02FT\x12\x00"

@@ -8,7 +8,7 @@ import random
 import pytest
 from unit.fixtures.bolt_writer import varint
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes import (
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.values import (
     encryption_prefix,
     object_uid,
     type_meta,

@@ -11,16 +11,14 @@ import google_crc32c
 import pytest
 from unit.fixtures import bolt_writer, snapshots
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     DatabaseInvalid,
     SnapshotInvalid,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import (
-    KeyValue,
-    read_image,
-    status_hash,
-)
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.crc import status_hash
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.keyvalue import KeyValue
 
 # etcd server/storage/mvcc/hash_test.go, TestHashByRevValue and TestHashByRevValueLastRevision:
 # (hash, compact revision, revision).

@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import LayoutError
-from ansible_collections.controlplane.etcd.plugins.module_utils._node import layouts
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import find
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
+    LayoutKind,
+)
 
 TREES = Path(__file__).parents[3] / "fixtures" / "trees"
 
@@ -180,8 +183,8 @@ def apart(flags: dict[str, str]) -> list[str]:
 )
 def test_find_kubeadm_however_it_is_written(root: Path, manifest: str) -> None:
     put(root, MANIFEST, manifest)
-    found = layouts.find(root=str(root))
-    assert found.kind is layouts.LayoutKind.KUBEADM
+    found = find.find(root=str(root))
+    assert found.kind is LayoutKind.KUBEADM
     assert found.name == "cp1"
     assert found.data_dir == f"{root}/var/lib/etcd"
     assert found.endpoints == ("https://127.0.0.1:2379", "https://10.0.0.11:2379")
@@ -206,7 +209,7 @@ def test_find_kubeadm_maps_container_paths_to_the_host(root: Path) -> None:
     }
     mounts = {"/data": "/srv/etcd", "/certs": "/opt/pki", "/wal": "/fast/wal"}
     put(root, MANIFEST, pod(command=["etcd", *equals(flags)], mounts=mounts))
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert found.data_dir == f"{root}/srv/etcd/member0"
     assert found.wal_dir == f"{root}/fast/wal"
     assert found.cacert == f"{root}/opt/pki/etcd/ca.crt"
@@ -216,7 +219,7 @@ def test_find_kubeadm_maps_container_paths_to_the_host(root: Path) -> None:
 
 def test_find_kubeadm_with_its_own_options(root: Path) -> None:
     put(root, "/elsewhere/pods/etcd.yaml", pod(command=["etcd", *equals(KUBEADM_FLAGS)]))
-    found = layouts.find(
+    found = find.find(
         "auto",
         certificates_dir="/my/pki",
         static_pod_path=f"{root}/elsewhere/pods",
@@ -234,7 +237,7 @@ def test_find_kubeadm_with_its_own_options(root: Path) -> None:
 def test_find_kubeadm_of_plain_http_has_no_certificates(root: Path) -> None:
     flags = {"name": "cp1", "listen-client-urls": "http://0.0.0.0:2379"}
     put(root, MANIFEST, pod(command=["etcd", *equals(flags)]))
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert found.endpoints == ("http://127.0.0.1:2379",)
     assert (found.cacert, found.cert, found.key) == (None, None, None)
 
@@ -257,7 +260,7 @@ def test_find_kubeadm_reads_the_api_server(root: Path) -> None:
             image="registry.k8s.io/kube-apiserver:v1.34.4",
         ),
     )
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert found.kubernetes_version == "1.34.4"
     assert found.etcd_prefix == "/custom"
     server = found.api_server
@@ -275,8 +278,8 @@ def test_find_kubeadm_takes_etcd_yaml_of_several(root: Path) -> None:
     events = {**KUBEADM_FLAGS, "data-dir": "/var/lib/etcd-events"}
     put(root, "/etc/kubernetes/manifests/etcd-events.yaml", pod(command=["etcd", *equals(events)]))
     put(root, MANIFEST, pod(command=["etcd", *equals(KUBEADM_FLAGS)]))
-    assert layouts.find(root=str(root)).data_dir == f"{root}/var/lib/etcd"
-    chosen = layouts.find(root=str(root), data_dir=f"{root}/var/lib/etcd-events")
+    assert find.find(root=str(root)).data_dir == f"{root}/var/lib/etcd"
+    chosen = find.find(root=str(root), data_dir=f"{root}/var/lib/etcd-events")
     assert chosen.manifest == f"{root}/etc/kubernetes/manifests/etcd-events.yaml"
 
 
@@ -285,7 +288,7 @@ def test_find_kubeadm_with_several_of_other_names_asks(root: Path) -> None:
         flags = {**KUBEADM_FLAGS, "data-dir": f"/var/lib/{name}"}
         put(root, f"/etc/kubernetes/manifests/{name}.yaml", pod(command=["etcd", *equals(flags)]))
     with pytest.raises(LayoutError, match=r"etcd-main\.yaml.*Set data_dir"):
-        layouts.find(root=str(root))
+        find.find(root=str(root))
 
 
 def test_find_kubeadm_skips_what_is_not_its_own(root: Path) -> None:
@@ -293,13 +296,13 @@ def test_find_kubeadm_skips_what_is_not_its_own(root: Path) -> None:
     put(root, "/etc/kubernetes/manifests/.etcd.yaml.swp", "\0")
     put(root, "/etc/kubernetes/manifests/etcd.yaml.bak", "kind: [Pod\n")
     put(root, MANIFEST, pod(command=["etcd", *equals(KUBEADM_FLAGS)]))
-    assert layouts.find(root=str(root)).name == "cp1"
+    assert find.find(root=str(root)).name == "cp1"
 
 
 def test_find_kubeadm_with_a_broken_manifest_names_file_and_line(root: Path) -> None:
     path = put(root, MANIFEST, "kind: Pod\nspec: [\n")
     with pytest.raises(LayoutError, match="line") as caught:
-        layouts.find(root=str(root))
+        find.find(root=str(root))
     assert str(path) in str(caught.value)
 
 
@@ -307,8 +310,8 @@ def test_find_kubeadm_with_a_broken_manifest_names_file_and_line(root: Path) -> 
 def test_find_kubespray(root: Path, unit: str) -> None:
     put(root, "/etc/systemd/system/etcd.service", unit)
     put(root, "/etc/etcd.env", KUBESPRAY_ENV)
-    found = layouts.find(root=str(root))
-    assert found.kind is layouts.LayoutKind.SYSTEMD
+    found = find.find(root=str(root))
+    assert found.kind is LayoutKind.SYSTEMD
     assert found.name == "etcd1"
     assert found.data_dir == f"{root}/var/lib/etcd"
     assert found.endpoints == ("https://127.0.0.1:2379", "https://10.0.0.11:2379")
@@ -334,8 +337,8 @@ def test_find_kubespray_beside_the_api_servers_manifest(root: Path) -> None:
             image="registry.k8s.io/kube-apiserver:v1.33.2",
         ),
     )
-    found = layouts.find(root=str(root))
-    assert found.kind is layouts.LayoutKind.SYSTEMD
+    found = find.find(root=str(root))
+    assert found.kind is LayoutKind.SYSTEMD
     assert found.kubernetes_version == "1.33.2"
     assert found.certificates_dir == f"{root}/etc/kubernetes/ssl"
     assert found.static_pod_path == f"{root}/etc/kubernetes/manifests"
@@ -344,7 +347,7 @@ def test_find_kubespray_beside_the_api_servers_manifest(root: Path) -> None:
 def test_find_debian_package_with_its_defaults(root: Path) -> None:
     put(root, "/lib/systemd/system/etcd.service", DEBIAN_UNIT)
     put(root, "/etc/default/etcd", 'DAEMON_ARGS="--name deb --wal-dir /wal"\n#ETCD_NAME=no\n')
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert found.name == "deb"
     assert found.data_dir == f"{root}/var/lib/etcd/default"
     assert found.wal_dir == f"{root}/wal"
@@ -356,7 +359,7 @@ def test_find_centos_shell_wrapper(root: Path) -> None:
     put(root, "/usr/lib/systemd/system/etcd.service", CENTOS_UNIT)
     env = "ETCD_NAME=one\nETCD_DATA_DIR=/var/lib/etcd/one.etcd\n"
     put(root, "/etc/etcd/etcd.conf", env)
-    found = layouts.find("systemd", root=str(root))
+    found = find.find("systemd", root=str(root))
     assert (found.name, found.data_dir) == ("one", f"{root}/var/lib/etcd/one.etcd")
 
 
@@ -368,7 +371,7 @@ def test_find_unit_with_drop_in_and_relative_data_folder(root: Path) -> None:
         "/etc/systemd/system/etcd.service.d/10-mine.conf",
         "[Service]\nExecStart=\nExecStart=/opt/etcd/etcd \\\n  --name new\n",
     )
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert (found.name, found.data_dir) == ("new", f"{root}/srv/new.etcd")
 
 
@@ -392,7 +395,7 @@ def test_find_unit_with_config_file_that_overrides_all(root: Path) -> None:
         "peer-transport-security": {"cert-file": "/p.crt"},
     }
     put(root, "/etc/etcd/etcd.yml", yaml.safe_dump(config))
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert (found.name, found.cert) == ("from-file", f"{root}/c.crt")
     assert found.flags.get("peer-cert-file") == "/p.crt"
     assert found.config_file == f"{root}/etc/etcd/etcd.yml"
@@ -409,7 +412,7 @@ def test_find_unit_with_config_file_that_overrides_all(root: Path) -> None:
 def test_find_leaves_units_that_start_something_else(root: Path, command: str) -> None:
     put(root, "/etc/systemd/system/etcd-backup.service", f"[Service]\nExecStart={command}\n")
     with pytest.raises(LayoutError, match="no systemd unit that starts etcd"):
-        layouts.find(root=str(root))
+        find.find(root=str(root))
 
 
 def test_find_leaves_masked_units(root: Path) -> None:
@@ -418,14 +421,14 @@ def test_find_leaves_masked_units(root: Path) -> None:
     (folder / "etcd.service").symlink_to("/dev/null")
     put(root, "/usr/lib/systemd/system/etcd.service", KUBESPRAY_UNIT)
     with pytest.raises(LayoutError):
-        layouts.find(root=str(root))
+        find.find(root=str(root))
 
 
 @pytest.mark.parametrize("kind", ["k3s", "rke2"])
 @pytest.mark.parametrize("asked", ["auto", "named"])
 def test_find_rancher_recorded_tree(kind: str, asked: str) -> None:
     root = TREES / kind / "rootfs"
-    found = layouts.find("auto" if asked == "auto" else kind, root=str(root))
+    found = find.find("auto" if asked == "auto" else kind, root=str(root))
     server = f"{root}/var/lib/rancher/{kind}/server"
     assert found.kind == kind
     assert found.data_dir == f"{server}/db/etcd"
@@ -441,7 +444,7 @@ def test_find_rancher_recorded_tree(kind: str, asked: str) -> None:
 def test_find_k3s_in_a_data_folder_of_its_own(root: Path) -> None:
     put(root, "/etc/rancher/k3s/config.yaml", "data-dir: /srv/k3s\n")
     put(root, "/srv/k3s/server/db/etcd/config", "name: x\n")
-    found = layouts.find(root=str(root))
+    found = find.find(root=str(root))
     assert found.data_dir == f"{root}/srv/k3s/server/db/etcd"
     assert found.cert == f"{root}/srv/k3s/server/tls/etcd/client.crt"
 
@@ -471,7 +474,7 @@ def test_find_k3s_in_a_data_folder_of_its_own(root: Path) -> None:
 def test_find_refuses_by_name(root: Path, path: str, text: str, name: str, instead: str) -> None:
     put(root, path, text)
     with pytest.raises(LayoutError) as caught:
-        layouts.find(root=str(root))
+        find.find(root=str(root))
     for words in (name, instead, "does not serve", "Leave this host out"):
         assert words in str(caught.value)
     assert str(root) in str(caught.value), "it says by which file it knows"
@@ -484,12 +487,12 @@ def test_find_refuses_openshift_though_its_pod_runs_etcd(root: Path) -> None:
         pod(command=["etcd", "--data-dir=/var/lib/etcd"], image="quay.io/openshift-release-dev/x"),
     )
     with pytest.raises(LayoutError, match="OpenShift"):
-        layouts.find(root=str(root))
+        find.find(root=str(root))
 
 
 def test_find_nothing_says_where_it_looked(root: Path) -> None:
     with pytest.raises(LayoutError) as caught:
-        layouts.find(root=str(root))
+        find.find(root=str(root))
     for words in (f"{root}/etc/kubernetes/manifests", "systemd", "k3s", "rke2", "static_pod_path"):
         assert words in str(caught.value)
     assert caught.value.path is None

@@ -19,14 +19,14 @@ import pytest
 import zstandard
 from unit.fixtures import snapshots
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt import Database
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     DatabaseInvalid,
     EtcdToolError,
     SnapshotInvalid,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc import read_image
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
+from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.make import (
     Made,
     Wish,
