@@ -228,7 +228,10 @@ class DirectoryStore:
         if not self.has_part(prefix, entry):
             return False
         with self._writing(path):
-            shutil.rmtree(path, onerror=_unless_gone)
+            # Two runs may clean the same leavings at once.
+            while os.path.lexists(path):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.rmtree(path)
         return True
 
     def parts(self, prefix: names.Prefix) -> list[str]:
@@ -377,9 +380,3 @@ def _sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _unless_gone(_function: object, _path: str, info: t.Any) -> None:
-    # Two runs may clean the same leavings at once.
-    if not isinstance(info[1], FileNotFoundError):
-        raise info[1]
