@@ -305,7 +305,9 @@ growth:
       elements: dict
       sample: [{"etcd_key": "/registry/leases/kube-system/kube-scheduler", "resource": "coordination.k8s.io/leases", "namespace": "kube-system", "name": "kube-scheduler", "version": 41233}]
     most_history:
-      description: The keys whose past revisions, kept until the next compaction, take the most room.
+      description:
+        - The keys whose past revisions, kept until the next compaction, take the most room. Where more than 20,000 keys have
+          some, those with little are forgotten on the way, and a figure may be too low.
       type: list
       elements: dict
       sample: [{"etcd_key": "/registry/leases/kube-node-lease/n1", "resource": "coordination.k8s.io/leases", "namespace": "kube-node-lease", "name": "n1", "revision_count": 31, "size_bytes": 16430}]

@@ -12,7 +12,7 @@ from itertools import accumulate
 from operator import add
 
 from .crc import Crc
-from .keyvalue import KeyValue, WireError, parse_key_value
+from .keyvalue import REWRITTEN, KeyValue, WireError, message_key, parse_key_value, varint
 from .rows import bad_row, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
@@ -91,6 +91,17 @@ class Page:
         return list(accumulate(map(add, *sizes)))
 
 
+class Growth(t.NamedTuple):
+    """Keys with a figure: of large values their size, of those written again and again how often.
+
+    `history` has the rows that are no longer, or never were, a live key, with their size.
+    """
+
+    large: list[tuple[bytes, int]]
+    rewritten: list[tuple[bytes, int]]
+    history: list[tuple[bytes, int]]
+
+
 class Batch:
     """The live keys of one leaf page."""
 
@@ -111,15 +122,44 @@ class Batch:
             rows = [main_of(run[at : at + 8]) for at in starts[:-1]]
         return [main for main, key in zip(rows, self._rows) if key is not None]
 
-    def superseded(self) -> t.Iterator[tuple[bytes, int]]:
-        """Yield key and size in bytes of each row that is no longer, or never was, a live key."""
-        if len(self.keys) == len(self._rows):
-            return
-        leaf = self._page.read()
+    def growth(self, least: int) -> Growth:
+        """Return what makes the database large on this page; values up to `least` bytes are small."""
+        page = self._page
+        if page.run is None:
+            return self._growth_by_rows(least)
+        large, history, heads = [], [], []
+        sizes = page.value_sizes()
+        for row, (key, end, size) in enumerate(zip(self._rows, page.ends(), sizes)):
+            if key is None:
+                history.append((message_key(page.run, end - size, end), size))
+                continue
+            head = end - size + len(key) + (2 if len(key) < 0x80 else 3)
+            heads.append(head)
+            if end - head > least:
+                large.append((row, page.start + end - size, page.start + end))
+        found = [REWRITTEN.match(page.run, head) for head in heads]
+        return Growth(
+            large=[
+                pair
+                for pair in (_value_size(self._entry(*place)) for place in large)
+                if pair[1] > least
+            ],
+            rewritten=[(key, varint(m[1])[0]) for key, m in zip(self.keys, found) if m],
+            history=history,
+        )
+
+    def _growth_by_rows(self, least: int) -> Growth:
+        leaf, entries = self._page.read(), list(self.entries())
         names = user_keys(leaf, leaf.keys)
-        for name, live, size in zip(names, self._rows, leaf.value_sizes):
-            if live is None:
-                yield name, size
+        return Growth(
+            large=[pair for pair in map(_value_size, entries) if pair[1] > least],
+            rewritten=[(entry.key, entry.version) for entry in entries if entry.version > 1],
+            history=[
+                (name, size)
+                for name, live, size in zip(names, self._rows, leaf.value_sizes)
+                if live is None
+            ],
+        )
 
     def entries(self) -> t.Iterator[KeyValue]:
         """Yield all live keys of the page."""
@@ -151,6 +191,10 @@ class Batch:
         except WireError as exc:
             leaf = self._page.read()
             raise bad_row(leaf, leaf.keys[row], f"its value is not a KeyValue: {exc}") from exc
+
+
+def _value_size(entry: KeyValue) -> tuple[bytes, int]:
+    return entry.key, entry.value_end - entry.value_start
 
 
 class KeyHasher:

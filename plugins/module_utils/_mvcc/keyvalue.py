@@ -13,7 +13,16 @@ if t.TYPE_CHECKING:
 
     Source = t.Union[bytes, mmap.mmap]
 
-__all__ = ["KeyValue", "WireError", "fields", "key_of", "parse_key_value", "varint"]
+__all__ = [
+    "REWRITTEN",
+    "KeyValue",
+    "WireError",
+    "fields",
+    "key_of",
+    "message_key",
+    "parse_key_value",
+    "varint",
+]
 
 _KEY_TAG = 0x0A
 # KeyValue has six, AlarmMember two; a message of millions of empty ones must not take hours.
@@ -23,6 +32,11 @@ _MAX_FIELDS = 64
 _V = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
 _HEAD = re.compile(
     rb"(?:\x10" + _V + rb")?(?:\x18" + _V + rb")?(?:\x20" + _V + rb")?(?:\x2a" + _V + rb")?"
+)
+# The same up to a version above 1.
+REWRITTEN = re.compile(
+    rb"\x10[\x80-\xff]{0,9}[\x00-\x7f]\x18[\x80-\xff]{0,9}[\x00-\x7f]"
+    rb"\x20([\x80-\xff]{1,9}[\x00-\x7f]|[\x02-\x7f])"
 )
 _LEASE = re.compile(rb"\x30" + _V + rb"\Z")
 
@@ -86,6 +100,13 @@ def key_of(message: bytes) -> bytes:
     if not isinstance(key, bytes):
         raise WireError("field 1, the key, is a number")
     return key
+
+
+def message_key(run: bytes, start: int, end: int) -> bytes:
+    """Return the key of the message in bytes `start` to `end`, as `key_of` does."""
+    if end - start > 1 and run[start] == _KEY_TAG and run[start + 1] < 0x80:
+        return run[start + 2 : start + 2 + run[start + 1]]
+    return key_of(run[start:end])
 
 
 def _signed(value: int) -> int:

@@ -67,6 +67,11 @@ class Inspection:
     difference: dict[str, t.Any] | None
 
 
+_ROW = 1 << 48
+# A bound on memory: some MiB.
+_MOST_HISTORY = 20_000
+
+
 class _Top:
     """The `limit` keys with the highest figures above `least`."""
 
@@ -95,21 +100,39 @@ class _Growth:
     def __init__(self, limit: int) -> None:
         self.largest = _Top(limit)
         self.versions = _Top(limit, least=1)
-        self.rows: Counter[bytes] = Counter()
-        self.bytes: Counter[bytes] = Counter()
+        self.history_rows = 0
+        self.history_bytes = 0
+        # Number of rows << 48 | their bytes: one entry a key.
+        self._history: dict[bytes, int] = {}
 
     def visit_batch(self, batch: Batch) -> None:
         """Take one page."""
-        largest, versions = self.largest, self.versions
-        for entry in batch.entries():
-            size, version = entry.value_end - entry.value_start, entry.version
+        largest, versions, history = self.largest, self.versions, self._history
+        found = batch.growth(largest.least)
+        for key, size in found.large:
             if size > largest.least:
-                largest.add(size, entry.key)
+                largest.add(size, key)
+        for key, version in found.rewritten:
             if version > versions.least:
-                versions.add(version, entry.key)
-        for key, size in batch.superseded():
-            self.rows[key] += 1
-            self.bytes[key] += size
+                versions.add(version, key)
+        for key, size in found.history:
+            history[key] = history.get(key, 0) + _ROW + size
+            self.history_bytes += size
+        self.history_rows += len(found.history)
+        if len(history) > _MOST_HISTORY:
+            self._history = dict(self._ranked()[: _MOST_HISTORY // 2])
+
+    def history(self) -> t.Iterator[tuple[bytes, int, int]]:
+        """Yield key, number and size of past revisions, the largest sizes first.
+
+        Where very many keys have some, those with little are forgotten on the way, so that what is
+        told of a key may be less than there is.
+        """
+        for key, figure in self._ranked():
+            yield key, *divmod(figure, _ROW)
+
+    def _ranked(self) -> list[tuple[bytes, int]]:
+        return sorted(self._history.items(), key=lambda pair: (-(pair[1] % _ROW), pair[0]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +201,8 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         summary=summary,
         catalogue=catalogue,
         checks=_checks(opened),
-        history_rows=sum(growth.rows.values()),
-        history_bytes=sum(growth.bytes.values()),
+        history_rows=growth.history_rows,
+        history_bytes=growth.history_bytes,
         etcd_prefix=wish.etcd_prefix,
         query=_answer(query, lists) if query else None,
         difference=told,
@@ -191,12 +214,10 @@ def _list_growth(growth: _Growth, catalogue: Catalogue, lists: Lists) -> None:
         lists.add("largest", {**describe(key, catalogue), "size_bytes": size})
     for version, key in growth.versions.sorted():
         lists.add("most_rewritten", {**describe(key, catalogue), "version": version})
-    # The lists' own limit cuts what the result shows; a file gets them all.
-    ranked = sorted(growth.bytes.items(), key=lambda pair: (-pair[1], pair[0]))
-    for key, size in ranked:
+    for key, count, size in growth.history():
         lists.add(
             "most_history",
-            {**describe(key, catalogue), "revision_count": growth.rows[key], "size_bytes": size},
+            {**describe(key, catalogue), "revision_count": count, "size_bytes": size},
         )
 
 
