@@ -182,15 +182,16 @@ def _regular(path: str) -> t.Iterator[t.BinaryIO]:
             hint="Check the path, and who may read it.",
             path=path,
         ) from exc
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise SnapshotInvalid(
+            f"Snapshot {path} cannot be read: it is {kind}.",
+            hint="Name a snapshot or a db file; an archive's entry is named by its id.",
+            path=path,
+        )
     with os.fdopen(descriptor, "rb", buffering=0) as source:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise SnapshotInvalid(
-                f"Snapshot {path} cannot be read: it is {kind}.",
-                hint="Name a snapshot or a db file; an archive's entry is named by its id.",
-                path=path,
-            )
         try:
             # bbolt's own lock (bbolt, bolt_unix.go): held by an etcd that runs on the file.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,0 +1,229 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Queries over objects, and two snapshots compared: against the plain way to do it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import jmespath
+import pytest
+from unit.fixtures import bolt_writer as writer
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import objects, opened
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspect import (
+    Inspection,
+    Wish,
+    inspect,
+    read_older,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import (
+    Lists,
+    open_lists,
+)
+
+Row = tuple[str, bytes, int, int, int]
+
+
+def image(rows: t.Sequence[Row], deleted: t.Sequence[tuple[str, int]] = ()) -> bytes:
+    """Build a database of rows (key, value, create_revision, mod_revision, version)."""
+    pairs = [
+        (
+            writer.revision(mod),
+            writer.key_value(key.encode(), value, create, mod, version),
+        )
+        for key, value, create, mod, version in rows
+    ]
+    pairs += [
+        (writer.revision(at, tombstone=True), writer.key_value(key.encode(), b"", 0, 0, 0))
+        for key, at in deleted
+    ]
+    return writer.build({b"key": sorted(pairs), b"meta": []})
+
+
+def key_of(number: int) -> str:
+    resource = ("secrets", "pods", "deployments")[number % 3]
+    return f"/registry/{resource}/ns{number % 5}/name-{number:05}"
+
+
+ROWS: list[Row] = [(key_of(n), b"v" * (n % 97), n + 2, n + 2, 1) for n in range(6000)]
+FOREIGN: Row = ("no-object", b"x", 7000, 7000, 1)
+
+
+def look(path: Path, *, compare_to: Path | None = None, **wish: t.Any) -> tuple[Inspection, Lists]:
+    keys = opened.Keys((), "/var/tmp")
+    compared = None
+    if compare_to:
+        with opened.open_path(str(compare_to), keys, skip_hash_check=False) as older:
+            compared = read_older(older)
+    with (
+        opened.open_path(str(path), keys, skip_hash_check=False) as found,
+        open_lists(10, None) as lists,
+    ):
+        return inspect(found, Wish("/registry", **wish), compared, lists), lists
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("db") / "db"
+    path.write_bytes(image([*ROWS, FOREIGN]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[dict[str, t.Any]]:
+    """What the query is applied to, made without the collection."""
+    groups = {"deployments": "apps/deployments"}
+    found: list[dict[str, t.Any]] = []
+    for key, value, create, mod, version in [*ROWS, FOREIGN]:
+        _e, _r, resource, namespace, name = key.split("/") if "/" in key else (None,) * 5
+        found.append(
+            {
+                "etcd_key": key,
+                "resource": groups.get(resource or "", resource),
+                "namespace": namespace,
+                "name": name,
+                "create_revision": create,
+                "mod_revision": mod,
+                "version": version,
+                "lease": "0",
+                "size_bytes": len(value),
+            }
+        )
+    return found
+
+
+QUERIES = [
+    "[?resource=='secrets'].name",
+    "[*].size_bytes",
+    "[?size_bytes>`90`] | [0:3]",
+    "length(@)",
+    "length([?namespace=='ns1'])",
+    "sum([?resource=='pods'].size_bytes)",
+    "reverse(sort_by([?namespace=='ns2'], &size_bytes))[:5].[resource, name]",
+    "sort_by(@, &mod_revision)[-1].etcd_key",
+    "max_by(@, &size_bytes).name",
+    "{secrets: length([?resource=='secrets']), pods: length([?resource=='pods'])}",
+    "[length([?resource=='pods']), length(@)]",
+    "[?resource==null]",
+    "[0:3].name",
+    "[5]",
+    "[-1].etcd_key",
+    "[?contains(name || '', '00017')]",
+    "[?namespace=='ns3'] | [?size_bytes>`95`].name | sort(@)",
+    "not_null([?resource=='nothing'] | [0], 'none')",
+    "[?size_bytes>`95`] && 'large'",
+    "[?size_bytes>`1000`] || 'small'",
+    "[].name | length(@)",
+    "@[?version>`1`]",
+    "`[1, 2]`",
+    "name",
+    "[?name=='x'] == [?name=='y']",
+    "map(&name, [?size_bytes==`96` && namespace=='ns0'])",
+    "[?resource=='secrets'] | [*].namespace | [0]",
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_query_gives_what_it_gives_over_the_whole_list(
+    query: str, db: Path, plain: list[dict[str, t.Any]]
+) -> None:
+    found, lists = look(db, query=query)
+    want = jmespath.search(query, plain)
+    assert found.query is not None
+    if isinstance(want, list):
+        assert found.query.count == len(want)
+        assert found.query.answer == want[:10]
+        assert lists.counts["query"] == len(want)
+    else:
+        assert (found.query.answer, found.query.count) == (want, None)
+
+
+@pytest.mark.parametrize("query", ["[?", "sort_by(@)", "nope([*])", "[?abs(name)]", ""])
+def test_query_that_cannot_be_used_is_said(query: str, db: Path) -> None:
+    if not query:
+        assert look(db, query=query)[0].query is None
+        return
+    with pytest.raises(OptionInvalid, match="Option query") as error:
+        look(db, query=query)
+    assert "[?resource=='secrets'" in str(error.value)
+
+
+def test_query_that_keeps_too_much_is_refused(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_MOST", 3000)
+    with pytest.raises(OptionInvalid, match="more than 3000 objects"):
+        look(db, query="length(@)")
+    assert look(db, query="length([?namespace=='ns1'])")[0].query.answer == 1200  # type: ignore[union-attr]
+
+
+def test_comparison_tells_added_changed_and_removed(tmp_path: Path) -> None:
+    secret = "/registry/secrets/a/s"
+    before = [
+        ("/registry/pods/a/kept", b"1", 2, 2, 1),
+        ("/registry/pods/a/rewritten", b"1", 3, 3, 1),
+        ("/registry/pods/a/gone", b"1", 4, 4, 1),
+        (secret, b"before a restore", 5, 5, 1),
+    ]
+    after = [
+        ("/registry/pods/a/kept", b"1", 2, 2, 1),
+        (secret, b"after a restore", 5, 5, 1),  # the same revision of another history
+        ("/registry/pods/a/rewritten", b"1", 3, 6, 2),
+        ("/registry/apps/new", b"1", 7, 7, 1),
+    ]
+    (tmp_path / "before").write_bytes(image(before))
+    (tmp_path / "after").write_bytes(image(after, deleted=[("/registry/pods/a/gone", 8)]))
+    told = look(tmp_path / "after", compare_to=tmp_path / "before")[0].difference
+    assert told is not None
+    assert [told[f"{kind}_count"] for kind in ("added", "changed", "removed")] == [1, 2, 1]
+    assert [item["etcd_key"] for item in told["added"]] == ["/registry/apps/new"]
+    assert [item["etcd_key"] for item in told["changed"]] == [secret, "/registry/pods/a/rewritten"]
+    assert [item["name"] for item in told["removed"]] == ["gone"]
+    assert told["resources"]["pods"] == {"added": 0, "changed": 1, "removed": 1}
+    assert told["resources"]["secrets"] == {"added": 0, "changed": 1, "removed": 0}
+    assert (told["compared_to"], told["compared_revision"]) == (str(tmp_path / "before"), 5)
+    same = look(tmp_path / "after", compare_to=tmp_path / "after")[0].difference
+    assert same is not None
+    assert [same[f"{kind}_count"] for kind in ("added", "changed", "removed")] == [0, 0, 0]
+
+
+def test_growth_names_the_large_the_rewritten_and_the_history(tmp_path: Path) -> None:
+    long_name = "/registry/configmaps/a/" + "n" * 150  # a length of two varint bytes
+    rows: list[Row] = [(key_of(n), b"v" * 50, n + 2, n + 2, 1) for n in range(300)]
+    for turn in range(40):
+        rows.append(("/registry/leases/a/busy", b"t" * 30, 400, 400 + turn, turn + 1))
+        rows.append((long_name, b"c" * (100 + turn), 500, 500 + turn, turn + 200))
+    rows.append(("/registry/configmaps/a/large", b"L" * 9000, 600, 600, 1))
+    (tmp_path / "db").write_bytes(image(rows, deleted=[(key_of(0), 700)]))
+    found, lists = look(tmp_path / "db")
+    largest = lists.first("largest")
+    assert (largest[0]["name"], largest[0]["size_bytes"]) == ("large", 9000)
+    assert (largest[1]["etcd_key"], largest[1]["size_bytes"]) == (long_name, 139)
+    assert [(item["etcd_key"], item["version"]) for item in lists.first("most_rewritten")] == [
+        (long_name, 239),
+        ("/registry/leases/a/busy", 40),
+    ]
+    history = lists.first("most_history")
+    assert [(item["etcd_key"], item["revision_count"]) for item in history[:2]] == [
+        (long_name, 39),
+        ("/registry/leases/a/busy", 39),
+    ]
+    # Beside them the deleted key's last value, and its deletion.
+    assert found.history_rows == 39 + 39 + 2
+    assert found.history_bytes == sum(
+        len(writer.key_value(key.encode(), value, create, mod, version))
+        for key, value, create, mod, version in [rows[0], *rows[300:378]]
+    ) + len(writer.key_value(key_of(0).encode(), b"", 0, 0, 0))
+
+
+def test_lists_go_whole_to_a_file(tmp_path: Path) -> None:
+    with open_lists(2, str(tmp_path / "lists.jsonl")) as lists:
+        for number in range(5):
+            lists.add("a", {"n": number})
+        assert lists.first("a") == [{"n": 0}, {"n": 1}]
+    lines = [json.loads(line) for line in (tmp_path / "lists.jsonl").read_text().splitlines()]
+    assert lines == [{"list": "a", "item": {"n": number}} for number in range(5)]
+    assert (tmp_path / "lists.jsonl").stat().st_mode & 0o777 == 0o600
