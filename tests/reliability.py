@@ -29,6 +29,7 @@ TITLES = {
     "backup": "The modules and the archive",
     "elect": "Election and the members' agreement",
     "info": "Looking at a cluster",
+    "content": "What proves a snapshot's content",
     "runtime": "The environment that modules run in",
 }
 # In this order: a folder may hold an ID, an ID looks like a hash.
