@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import _retention, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import trust
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     LayoutError,
@@ -25,6 +25,7 @@ __all__ = [
     "CONNECTION",
     "IDENTITY",
     "LAYOUT",
+    "RETENTION",
     "ConnectionOptions",
     "LayoutOptions",
     "connection_for",
@@ -102,6 +103,18 @@ ARCHIVE: dict[str, dict[str, t.Any]] = {
 IDENTITY: dict[str, dict[str, t.Any]] = {
     "identities": {"type": "list", "elements": "path", "default": [], "no_log": False},
     "spool_dir": {"type": "path", "default": "/var/tmp"},
+}
+
+# Fragment _retention.
+RETENTION: dict[str, dict[str, t.Any]] = {
+    "keep_last": {"type": "int"},
+    "keep_hourly": {"type": "int"},
+    "keep_daily": {"type": "int"},
+    "keep_weekly": {"type": "int"},
+    "keep_monthly": {"type": "int"},
+    "keep_yearly": {"type": "int"},
+    "keep_within": {"type": "str"},
+    "max_removals": {"type": "int"},
 }
 
 
@@ -213,6 +226,21 @@ def signers(params: t.Mapping[str, t.Any]) -> trust.Signers:
     key = params["signing_key"] if not params["allowed_signers"] else None
     public = trust.signing_from_key(key).public_key if key else None
     return trust.Signers.parse(params["allowed_signers"], default=public)
+
+
+def policy_from_params(params: t.Mapping[str, t.Any]) -> _retention.Policy:
+    """Read the rules of RETENTION.
+
+    :raises OptionInvalid: a count below 0, or a keep_within that is no duration.
+    """
+    within = params["keep_within"]
+    try:
+        parsed = _retention.parse_within(within) if within else None
+    except ValueError as exc:
+        raise OptionInvalid(f"Option keep_within: {exc}.", hint="Correct the option.") from exc
+    counts = {name: params[name] or 0 for name in RETENTION if RETENTION[name]["type"] == "int"}
+    del counts["max_removals"]
+    return _retention.Policy(**counts, keep_within=parsed)
 
 
 def duration(params: t.Mapping[str, t.Any], name: str) -> float:

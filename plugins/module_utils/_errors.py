@@ -26,6 +26,10 @@ EtcdToolError
 ├── ManifestInvalid            a manifest, proof or record breaks its schema
 ├── TrustError                 a signature or sha256 that must hold does not
 ├── IdentityMismatch           an archive's cluster is not this one
+├── RetentionRefused           nothing may be removed from an archive; the message says why
+│   ├── PolicyEmpty            the policy keeps nothing
+│   ├── ClockImplausible       the newest entry is from the future
+│   └── RemovalsCapped         more would be removed than in a run may be
 └── ArchiveError               the archive's folder or store can't be used as asked
 """
 
@@ -37,6 +41,7 @@ __all__ = [
     "ArchiveError",
     "AuthenticationFailed",
     "CertificateRejected",
+    "ClockImplausible",
     "ClusterRefused",
     "DatabaseInvalid",
     "DependencyMissing",
@@ -52,6 +57,9 @@ __all__ = [
     "NoQuorum",
     "NotEtcd",
     "OptionInvalid",
+    "PolicyEmpty",
+    "RemovalsCapped",
+    "RetentionRefused",
     "RevisionUnavailable",
     "SealError",
     "SnapshotInvalid",
@@ -221,6 +229,30 @@ class IdentityMismatch(EtcdToolError):
     """An archive's cluster is not this one."""
 
     kind = "identity_mismatch"
+
+
+class RetentionRefused(EtcdToolError):
+    """Nothing may be removed from an archive."""
+
+    kind = "retention_refused"
+
+
+class PolicyEmpty(RetentionRefused):
+    """A policy keeps nothing."""
+
+    kind = "policy_empty"
+
+
+class ClockImplausible(RetentionRefused):
+    """The newest entry of an archive is from the future."""
+
+    kind = "clock_implausible"
+
+
+class RemovalsCapped(RetentionRefused):
+    """More would be removed than in one run may be."""
+
+    kind = "removals_capped"
 
 
 class ArchiveError(EtcdToolError):

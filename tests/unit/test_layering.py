@@ -22,6 +22,7 @@ ROOMS = [
     ["_snapshot"],
     ["_kit"],
     ["_archive"],
+    ["_retention"],
     ["_node", "_etcd", "_kubernetes", "_mvcc"],
     ["_bbolt"],
     ["_files"],

@@ -47,13 +47,22 @@ class Owner:
         """Tell whether the run that owned a part is over, seen from the process `here`."""
         if now - _time.parse_rfc3339(self.started_at) >= DAY:
             return True
+        return self._is_dead(here) is True
+
+    def is_over(self, *, here: Owner, now: dt.datetime) -> bool:
+        """Tell whether the process is over; a living one that is seen from `here` never is."""
+        dead = self._is_dead(here)
+        return now - _time.parse_rfc3339(self.started_at) >= DAY if dead is None else dead
+
+    def _is_dead(self, here: Owner) -> bool | None:
+        # None: it can't be told from here.
         if (self.host, self.machine_id) != (here.host, here.machine_id):
-            return False
+            return None
         if self.boot_id != here.boot_id:
             # Names repeat (localhost), and a container may have no machine ID: then a day decides.
-            return bool(self.machine_id)
+            return True if self.machine_id else None
         if self.pid_namespace != here.pid_namespace:
-            return False
+            return None
         return start_ticks(self.pid) != self.start_ticks
 
 

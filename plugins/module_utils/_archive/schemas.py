@@ -15,10 +15,20 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import ManifestInvalid
 
-__all__ = ["IDENTITY", "IDENTITY_V1", "MANIFEST", "MANIFEST_V1", "dump", "load"]
+__all__ = [
+    "IDENTITY",
+    "IDENTITY_V1",
+    "MANIFEST",
+    "MANIFEST_V1",
+    "PROOF",
+    "PROOF_V1",
+    "dump",
+    "load",
+]
 
 MANIFEST = "controlplane.etcd/manifest/v1"
 IDENTITY = "controlplane.etcd/identity/v1"
+PROOF = "controlplane.etcd/proof/v1"
 # What a v1 reader of this collection can follow beyond v1 itself.
 UNDERSTOOD: frozenset[str] = frozenset()
 
@@ -216,6 +226,23 @@ IDENTITY_V1: _Schema = {
             "cluster": _object({"name": _NAME, "instance": _NAME}),
             "kube_system_uid": _or_null(_NAME),
             "lineage": {**_list(_LINEAGE), "minItems": 1},
+        },
+        {"must_understand": _list(_TEXT)},
+    ),
+}
+
+# What every reader of proofs relies on; a drill tells more.
+PROOF_V1: _Schema = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": PROOF,
+    "title": "What a drill found of one entry of an archive of controlplane.etcd",
+    **_object(
+        {
+            "schema": {"const": PROOF},
+            "entry": _ENTRY,
+            "sha256": _SHA256,
+            "verdict": {"enum": ["passed", "failed"]},
+            "finished_at": _TIME,
         },
         {"must_understand": _list(_TEXT)},
     ),

@@ -254,9 +254,10 @@ class BackupLab:
         clusters: t.Mapping[str, t.Mapping[str, Variables]],
         *arguments: str,
         handler: Handler | None = None,
+        playbook: str = "backup",
         **variables: t.Any,
     ) -> Session:
-        """Start ansible-playbook controlplane.etcd.backup; `variables` are set for all hosts."""
+        """Start a playbook of the collection; `variables` are set for all hosts."""
         children = {
             name: {
                 "hosts": dict(hosts),
@@ -278,8 +279,8 @@ class BackupLab:
         descriptor, path = tempfile.mkstemp(suffix=".yml", dir=self.root / "runs")
         with os.fdopen(descriptor, "w") as target:
             yaml.safe_dump(inventory, target)
-        playbook = [str(BIN / "ansible-playbook"), "controlplane.etcd.backup", "-i", path]
-        return Session(self, [*playbook, *arguments], handler)
+        command = [str(BIN / "ansible-playbook"), f"controlplane.etcd.{playbook}", "-i", path]
+        return Session(self, [*command, *arguments], handler)
 
     def backup(
         self,

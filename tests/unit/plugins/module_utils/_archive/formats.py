@@ -22,7 +22,11 @@ def main() -> None:
     """Write all of them."""
     folder = ROOT / "docs/formats"
     folder.mkdir(exist_ok=True)
-    for name, schema in (("manifest", schemas.MANIFEST_V1), ("identity", schemas.IDENTITY_V1)):
+    for name, schema in (
+        ("manifest", schemas.MANIFEST_V1),
+        ("identity", schemas.IDENTITY_V1),
+        ("proof", schemas.PROOF_V1),
+    ):
         text = json.dumps(schema, indent=2, ensure_ascii=False)
         (folder / f"{name}-v1.json").write_text(f"{text}\n")
 

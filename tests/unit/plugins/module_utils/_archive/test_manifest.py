@@ -21,7 +21,11 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import M
 
 ROOT = Path(__file__).resolve().parents[5]
 FIXTURES = Path(__file__).parent / "fixtures"
-FORMATS = {"manifest-v1.json": schemas.MANIFEST_V1, "identity-v1.json": schemas.IDENTITY_V1}
+FORMATS = {
+    "manifest-v1.json": schemas.MANIFEST_V1,
+    "identity-v1.json": schemas.IDENTITY_V1,
+    "proof-v1.json": schemas.PROOF_V1,
+}
 
 
 @pytest.mark.parametrize("name", FORMATS)
