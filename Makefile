@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test lint unit integration lab setup install lab-up lab-down lab-shell clean
+.PHONY: demo test lint judges unit integration lab setup install lab-up lab-down lab-shell clean
 
 demo:
 	@$(PYTHON) tests/setup.py demo
@@ -11,7 +11,7 @@ demo:
 test: setup
 	@$(RUN) tests/run.py
 
-lint unit integration lab: setup
+lint judges unit integration lab: setup
 	@$(RUN) tests/run.py $@
 
 setup:

@@ -132,8 +132,19 @@ def lab() -> Count:
     return pytest("lab")
 
 
+def judges() -> Count:
+    """What the field judges a collection by, on the oldest ansible-core and the newest."""
+    from judges import lane
+
+    verdicts = lane.judge_all()
+    passed = sum(verdict.passed and not verdict.skipped for verdict in verdicts)
+    failed = sum(not verdict.passed for verdict in verdicts)
+    return Count(passed, failed, sum(verdict.skipped for verdict in verdicts))
+
+
 LANES: dict[str, t.Callable[[], Count]] = {
     "lint": lint,
+    "judges": judges,
     "unit": lambda: pytest("unit"),
     "integration": lambda: pytest("integration"),
     "lab": lab,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._module import exposed
+from ansible_collections.controlplane.etcd.plugins.module_utils import _module
 
-COLLECTIONS = str(Path(__file__).resolve().parents[4] / ".venv" / "dev")
+COLLECTIONS = str(Path(str(_module.__file__)).parents[5])
 MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
 AGE = "AGE-SECRET-KEY-1QQPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQQPZRY9X8GF2TVDW0S3"
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nQyNTUx\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -34,11 +34,11 @@ PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\nQyNTUx\n--
     ids=["age", "dictionary", "user-password", "nothing", "public"],
 )
 def test_exposed_finds_secrets(params: dict[str, t.Any], hidden: set[str]) -> None:
-    assert exposed(params) == hidden
+    assert _module.exposed(params) == hidden
 
 
 def test_exposed_finds_each_line_of_a_private_key() -> None:
-    found = exposed({"signing_key": PEM})
+    found = _module.exposed({"signing_key": PEM})
     assert {PEM, "b3BlbnNzaC1rZXktdjEAAAAA"} <= found
     assert "QyNTUx" not in found  # too short: it would hide other words
 
@@ -63,7 +63,7 @@ def test_failing_module_shows_no_secret(
     done = subprocess.run(
         [sys.executable, "-m", f"{MODULES}.{module}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": options}),
-        env={**os.environ, "PYTHONPATH": COLLECTIONS},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([COLLECTIONS, *sys.path])},
         capture_output=True,
         text=True,
         check=False,
