@@ -317,6 +317,34 @@ def test_module_compares_its_hash_with_the_members(life: Life, name: str) -> Non
 
 
 @every_etcd
+@every_moment
+def test_snapshot_info_reads_the_same_from_the_file(life: Life, name: str) -> None:
+    moment = life.moments[name]
+    asked = moment.live[len(moment.live) // 2]
+    found = run_module(
+        "etcd_snapshot_info",
+        {
+            "path": str(moment.path),
+            "hash_revision": asked.revision,
+            "hash_compact_revision": asked.compact_revision,
+            "etcd_version": life.version,
+        },
+    )
+    assert not found.get("failed"), found["msg"]
+    assert {check["result"] for check in found["checks"]} == {"passed"}
+    status, snapshot = moment.status, found["snapshot"]
+    total = "key_count" if versions.minor(life.version) >= "3.6" else "entry_count"
+    assert snapshot["hash_kv"] == f"{asked.hash:08x}"
+    assert snapshot["status_revision"] == status["revision"]
+    assert snapshot[total] == status["totalKey"]
+    assert snapshot["db_size_bytes"] == status["totalSize"]
+    assert int(snapshot["status_hash"], 16) == status["hash"]
+    assert found["members"] == moment.result["members"]
+    for key in ("object_count", "resources", "secrets"):
+        assert found["kubernetes"][key] == moment.result["kubernetes"][key]
+
+
+@every_etcd
 def test_older_snapshot_agrees_with_a_member_that_compacted_since(life: Life) -> None:
     plain = life.plain
     assert plain is not None

@@ -5,27 +5,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 import typing as t
 from pathlib import Path
 
-import pyrage
 import pytest
 import yaml
 
 from lab import binaries, versions
+from lab.archived import Keys, asked, back_up
 from lab.loopback import Cluster
 from lab.member import free_port
-from lab.module import run_module
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -36,34 +32,9 @@ PROGRAMS += ("chown", "echo", "test")
 SECTION = re.compile(r"^==== \[([^\]]+)\]")
 
 
-def ask(module: str, **params: t.Any) -> dict[str, t.Any]:
-    """Run a module; it may fail."""
-    return run_module(module, params)
-
-
-def asked(module: str, **params: t.Any) -> dict[str, t.Any]:
-    """Run a module that succeeds."""
-    result = ask(module, **params)
-    assert not result.get("failed"), result
-    return result
-
-
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """Key files of a controller."""
-
-    identity: Path
-    recipient: str
-    signing_key: Path
-
-
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
-    identity = pyrage.x25519.Identity.generate()
-    (tmp_path / "identity").write_text(f"{identity}\n")
-    key = tmp_path / "signing_key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    return Keys(tmp_path / "identity", str(identity.to_public()), key)
+    return Keys.make(tmp_path)
 
 
 @pytest.fixture
@@ -71,89 +42,6 @@ def staging(tmp_path: Path) -> Path:
     path = tmp_path / "staging"
     path.mkdir()
     return path
-
-
-def back_up(cluster: Cluster, keys: Keys, archive: Path, staging: Path) -> dict[str, t.Any]:
-    """Take a snapshot and a kit, and add them; return etcd_archive_add's result."""
-    options = {
-        "archive": str(archive),
-        "etcd_cluster": cluster.name,
-        "signing_key": str(keys.signing_key),
-    }
-    hosts = []
-    for name, member in cluster.members.items():
-        paths = {
-            "certificates_dir": str(member.certificates_dir),
-            "static_pod_path": str(member.static_pod_path),
-            "data_dir": str(member.data_dir),
-        }
-        hosts.append({"host": name, "info": asked("etcd_info", **paths)})
-    info = hosts[0]["info"]
-    started = asked("etcd_archive_add", state="started", **options)
-    snapshot = asked(
-        "etcd_snapshot", dest_dir=str(staging), recipients=[keys.recipient], **_paths(cluster)
-    )
-    kit = _kit(keys, staging, hosts[0]["host"])
-    for file in (*snapshot["files"], *kit["files"]):
-        target = Path(started["path"], file["name"])
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(file["path"], target)
-    tools = binaries.get(cluster.version)
-    return asked(
-        "etcd_archive_add",
-        id=started["id"],
-        snapshot=snapshot,
-        info=info,
-        hosts=hosts,
-        kits=[{"host": hosts[0]["host"], "member_id": info["local_member"]["id"], "result": kit}],
-        tools=[
-            {"name": path.name, "version": cluster.version, "path": str(path)}
-            for path in (tools.etcd, tools.snapshot_tool)
-        ],
-        **options,
-    )
-
-
-def _paths(cluster: Cluster) -> dict[str, str]:
-    member = next(iter(cluster.members.values()))
-    return {
-        "certificates_dir": str(member.certificates_dir),
-        "static_pod_path": str(member.static_pod_path),
-        "data_dir": str(member.data_dir),
-        "spool_dir": str(member.root),
-    }
-
-
-def _kit(keys: Keys, staging: Path, host: str) -> dict[str, t.Any]:
-    # A tar sealed with age and zstd themselves: what an entry holds is nobody's own format.
-    clear = io.BytesIO()
-    with tarfile.open(fileobj=clear, mode="w") as tar:
-        info = tarfile.TarInfo("etc/kubernetes/pki/sa.key")
-        info.size = 6
-        tar.addfile(info, io.BytesIO(b"secret"))
-    path = staging / "kit"
-    subprocess.run(
-        ["bash", "-o", "pipefail", "-c", 'zstd -q -c | age -r "$1" > "$2"', "_", keys.recipient]
-        + [str(path)],
-        input=clear.getvalue(),
-        check=True,
-    )
-    done = subprocess.run(["sha256sum", str(path)], capture_output=True, check=True, text=True)
-    return {
-        "kit": {"present": ["sa.key"], "missing": []},
-        "certificates": [],
-        "files": [
-            {
-                "name": f"pki/{host}.tar.zst.age",
-                "path": str(path),
-                "part": "pki",
-                "size_bytes": path.stat().st_size,
-                "sha256": done.stdout.split()[0],
-                "compression": "zstd",
-                "encryption": {"scheme": "age", "recipients": [keys.recipient]},
-            }
-        ],
-    }
 
 
 def follow(entry: Path, sections: t.Sequence[str], **variables: str) -> str:
