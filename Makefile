@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test lint judges unit integration lab setup install lab-up lab-down lab-shell clean
+.PHONY: demo test bench lint judges unit integration lab setup install lab-up lab-down lab-shell clean
 
 demo:
 	@$(PYTHON) tests/setup.py demo
@@ -10,6 +10,9 @@ demo:
 
 test: setup
 	@$(RUN) tests/run.py
+
+bench: setup
+	@$(RUN) bench/run.py
 
 lint judges unit integration lab: setup
 	@$(RUN) tests/run.py $@
