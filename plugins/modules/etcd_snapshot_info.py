@@ -386,6 +386,7 @@ error:
 """
 
 import contextlib
+import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
@@ -425,6 +426,11 @@ def action(call: _module.Call) -> _module.Outcome:
         raise OptionInvalid(
             f"Option limit is {params['limit']}.", hint="Set 0 to 1000, and dest for long lists."
         )
+    version = params["etcd_version"]
+    if version and not re.fullmatch(r"v?3\.\d+\.\d+(-.*)?", version):
+        raise OptionInvalid(
+            f"Option etcd_version {version!r} is no version of etcd.", hint="Write it as in 3.5.12."
+        )
     compared = None
     if params["compare_to"]:
         with _open(params["compare_to"], params) as older:
@@ -433,7 +439,7 @@ def action(call: _module.Call) -> _module.Outcome:
         etcd_prefix=params["etcd_prefix"],
         hash_revision=params["hash_revision"],
         hash_compact_revision=params["hash_compact_revision"],
-        etcd_version=params["etcd_version"],
+        etcd_version=version and version.lstrip("v"),
         query=params["query"],
     )
     dest = None if call.check_mode else params["dest"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import typing as t
 from collections import Counter
 
@@ -51,17 +52,23 @@ class Lists:
 def open_lists(limit: int, dest: str | None) -> t.Iterator[Lists]:
     """Give lists; the file `dest`, mode 0600, is there once the context ends well.
 
+    Nothing else may raise an OSError in it.
+
     :raises ArchiveError: `dest` can't be written.
     """
     if dest is None:
         yield Lists(limit, None)
         return
+    if os.path.lexists(dest) and not os.path.isfile(dest):
+        raise ArchiveError(
+            f"The lists cannot be written to {dest}: there is something that is no file.",
+            hint="Set dest to a file in a folder that exists.",
+            path=dest,
+        )
     try:
         with _files.part_file(dest) as target:
             yield Lists(limit, target)
     except OSError as exc:
-        if exc.filename not in (None, dest) and not str(exc.filename).startswith(dest):
-            raise
         raise ArchiveError(
             f"The lists cannot be written to {dest}: {exc.strerror or exc}.",
             hint="Set dest to a file in a folder that exists, with room for it.",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 from pathlib import Path
 
@@ -13,7 +14,10 @@ import jmespath
 import pytest
 from unit.fixtures import bolt_writer as writer
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    ArchiveError,
+    OptionInvalid,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import objects, opened
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspect import (
     Inspection,
@@ -227,3 +231,13 @@ def test_lists_go_whole_to_a_file(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "lists.jsonl").read_text().splitlines()]
     assert lines == [{"list": "a", "item": {"n": number}} for number in range(5)]
     assert (tmp_path / "lists.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["", "nothing/here", "pipe"])
+def test_lists_need_a_place_for_a_file(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    dest = str(tmp_path / name)
+    with pytest.raises(ArchiveError, match="cannot be written") as error, open_lists(2, dest):
+        pass
+    assert dest in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
