@@ -162,8 +162,8 @@ def apply(
     Never removed: what does not count, the newest that counts, the newest proven, what is pinned or
     in use, and both sides of a shrink (objects fell by more than a third) unless the ID of the
     entry before it is `released`. `max_removals` takes the place of the cap: 20, or half of all
-    that count, whichever is less, but one for each rule of the policy, which is what one new entry
-    can push out.
+    that count, whichever is less, but always one more than the policy has rules: so many one new
+    entry and one new proof can push out.
 
     :raises PolicyEmpty: the policy has no rule.
     :raises ClockImplausible: the newest entry is more than CLOCK_TOLERANCE ahead of `now`.
@@ -295,7 +295,7 @@ def _check_cap(
     removed = [verdict.snapshot.id for verdict in verdicts if not verdict.keep]
     cap = max_removals
     if cap is None:
-        cap = max(min(MOST_REMOVALS, counted // 2), policy.rule_count)
+        cap = max(min(MOST_REMOVALS, counted // 2), policy.rule_count + 1)
     if len(removed) <= cap:
         return
     more = f" and {len(removed) - _SHOWN} more" if len(removed) > _SHOWN else ""

@@ -14,7 +14,6 @@ import typing as t
 from pathlib import Path
 
 NAMESPACE = "controlplane.etcd"
-Change = t.Callable[[t.Dict[str, t.Any]], None]
 
 
 def sign(path: Path, key: Path) -> None:
