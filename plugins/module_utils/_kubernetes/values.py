@@ -21,6 +21,8 @@ _PROTOBUF = b"k8s\x00"
 HEAD_SIZE = 512
 _MAX_JSON = 4 << 20
 _MAX_FIELDS = 1000
+# Longer than any UID, group/version or kind that an API server takes.
+_MAX_TEXT = 512
 
 
 def encryption_prefix(value: bytes) -> tuple[str, str] | None:
@@ -78,9 +80,19 @@ def _json(value: bytes) -> t.Any:
     if not value.startswith(b"{") or len(value) > _MAX_JSON:
         return None
     try:
-        return json.loads(value)
+        # No number is of interest, and a long integer would take minutes on older Pythons.
+        return json.loads(value, parse_int=float)
     except (ValueError, RecursionError):
         return None
+
+
+def _text(found: t.Any) -> str | None:
+    """Return text as an API server writes it; None for what can't be it, or can't be printed."""
+    if isinstance(found, bytes):
+        found = found.decode("utf-8", "replace")
+    if not isinstance(found, str) or len(found) > _MAX_TEXT or not found.isprintable():
+        return None
+    return found
 
 
 def type_meta(value: bytes) -> tuple[str, str] | None:
@@ -89,12 +101,13 @@ def type_meta(value: bytes) -> tuple[str, str] | None:
         meta = _message(value[len(_PROTOBUF) :], 1)
         if meta is None:
             return None
-        version, kind = _message(meta, 1) or b"", _message(meta, 2) or b""
-        return version.decode("utf-8", "replace"), kind.decode("utf-8", "replace")
-    data = _json(value)
-    if not isinstance(data, dict) or not isinstance(data.get("apiVersion"), str):
-        return None
-    return data["apiVersion"], str(data.get("kind", ""))
+        version, kind = _text(_message(meta, 1) or b""), _text(_message(meta, 2) or b"")
+    else:
+        data = _json(value)
+        if not isinstance(data, dict):
+            return None
+        version, kind = _text(data.get("apiVersion")), _text(data.get("kind", ""))
+    return None if version is None else (version, kind or "")
 
 
 def object_uid(value: bytes) -> str | None:
@@ -103,9 +116,7 @@ def object_uid(value: bytes) -> str | None:
         # runtime.Unknown.raw = 2; metadata = 1 of every API type; ObjectMeta.uid = 5.
         raw = _message(value[len(_PROTOBUF) :], 2)
         meta = _message(raw, 1) if raw else None
-        uid = _message(meta, 5) if meta else None
-        return uid.decode("ascii", "replace") if uid else None
+        return _text(_message(meta, 5) if meta else None) or None
     data = _json(value)
     meta_json = data.get("metadata") if isinstance(data, dict) else None
-    found = meta_json.get("uid") if isinstance(meta_json, dict) else None
-    return found if isinstance(found, str) and found else None
+    return _text(meta_json.get("uid") if isinstance(meta_json, dict) else None) or None

@@ -106,17 +106,22 @@ def _text(entries: dict[bytes, bytes], key: bytes) -> str | None:
     return None if value is None else value[:64].decode("utf-8", "replace")
 
 
+def _shown(text: t.Any) -> str:
+    """Return text that can be printed: JSON may hold halves of surrogates."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _member(key: bytes, value: bytes) -> Member:
     try:
         number = int(key, 16)
-        data = json.loads(value)
+        data = json.loads(value, parse_int=float)
         raft = data.get("peerURLs") or []
         clients = data.get("clientURLs") or []
         return Member(
             id=f"{number:x}",
-            name=str(data.get("name") or ""),
-            peer_urls=tuple(str(url) for url in raft),
-            client_urls=tuple(str(url) for url in clients),
+            name=_shown(data.get("name") or ""),
+            peer_urls=tuple(_shown(url) for url in raft),
+            client_urls=tuple(_shown(url) for url in clients),
             learner=bool(data.get("isLearner", False)),
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as exc:

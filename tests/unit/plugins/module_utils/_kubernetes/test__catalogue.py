@@ -17,7 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.cata
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
 from lab import objects
 
-UNKNOWN_GROUP = b"k8s\0\n\x10\n\x0afuture/v1\x12\x02FT\x12\x00"
+UNKNOWN_GROUP = b"k8s\0\n\x0f\n\x09future/v1\x12\x02FT\x12\x00"
 
 
 def _recorded() -> dict[bytes, bytes]:
