@@ -26,7 +26,9 @@ from .page import (
 if t.TYPE_CHECKING:
     import mmap
 
-__all__ = ["NO_FREELIST", "Bucket", "Database", "Seen"]
+    Source = t.Union[bytes, mmap.mmap]
+
+__all__ = ["NO_FREELIST", "Bucket", "Database", "Seen", "image_bytes_of"]
 
 # bbolt internal/common/types.go and page.go: names and values as there.
 MAGIC = 0xED0CDAED
@@ -58,6 +60,56 @@ def _fnv64a(data: bytes) -> int:
     for byte in data:
         total = ((total ^ byte) * _FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
     return total
+
+
+def _newest_meta(source: Source) -> _Meta:
+    """Return the valid meta with the highest txid, as bbolt's DB.meta and getPageSize do."""
+    reasons = []
+    first, reason = _read_meta(source, 0)
+    reasons.append(f"meta page 0: {reason}")
+    second = None
+    # db.go, getPageSizeFromSecondMeta: where meta0 is bad, the page size is not known.
+    offsets = [first.page_size] if first else [1024 << i for i in range(15)]
+    for offset in offsets:
+        second, reason = _read_meta(source, offset)
+        if second is not None and second.page_size == offset:
+            break
+        second = None
+    reasons.append(f"meta page 1: {reason if first else 'found at no page size'}")
+    metas = [meta for meta in (first, second) if meta is not None]
+    if not metas:
+        raise DatabaseInvalid(
+            f"This is not a bbolt database ({len(source)} bytes): {'; '.join(reasons)}.",
+            hint="Is it an etcd snapshot, opened and unpacked? Take or fetch it again.",
+        )
+    return max(metas, key=lambda meta: meta.txid)
+
+
+def _read_meta(source: Source, offset: int) -> tuple[_Meta | None, str]:
+    data = source[offset + PAGE_HEADER_SIZE : offset + PAGE_HEADER_SIZE + _META.size]
+    if len(data) < _META.size:
+        return None, f"needs {_META.size} bytes, there are {len(data)}"
+    meta = _Meta._make(_META.unpack(data))
+    if meta.magic != MAGIC:
+        return None, f"magic is {meta.magic:#010x}, expected {MAGIC:#010x}"
+    if meta.version != VERSION:
+        return None, f"file format version is {meta.version}, expected {VERSION}"
+    checksum = _fnv64a(data[:_META_SUMMED_SIZE])
+    if meta.checksum != checksum:
+        return None, f"checksum is {meta.checksum:#018x}, its bytes give {checksum:#018x}"
+    size = meta.page_size
+    if not 1024 <= size <= _MAX_PAGE_SIZE or size & (size - 1):
+        return None, f"page size is {size}"
+    return meta, ""
+
+
+def image_bytes_of(head: bytes) -> int:
+    """Return how long an image says that it is, by its first pages.
+
+    :raises DatabaseInvalid: no meta page is valid.
+    """
+    meta = _newest_meta(head)
+    return meta.page_count * meta.page_size
 
 
 class Seen:
@@ -125,7 +177,7 @@ class Database:
 
     def __init__(self, source: bytes | mmap.mmap) -> None:
         self.source = source
-        meta = self._newest_meta()
+        meta = _newest_meta(source)
         self.page_size = meta.page_size
         self.page_count = meta.page_count
         self.meta_txid = meta.txid
@@ -144,45 +196,6 @@ class Database:
                 meta.txid % 2,
                 f"the root bucket's page is {meta.root} of {meta.page_count} pages",
             )
-
-    def _newest_meta(self) -> _Meta:
-        """Return the valid meta with the highest txid, as bbolt's DB.meta and getPageSize do."""
-        reasons = []
-        first, reason = self._read_meta(0)
-        reasons.append(f"meta page 0: {reason}")
-        second = None
-        # db.go, getPageSizeFromSecondMeta: where meta0 is bad, the page size is not known.
-        offsets = [first.page_size] if first else [1024 << i for i in range(15)]
-        for offset in offsets:
-            second, reason = self._read_meta(offset)
-            if second is not None and second.page_size == offset:
-                break
-            second = None
-        reasons.append(f"meta page 1: {reason if first else 'found at no page size'}")
-        metas = [meta for meta in (first, second) if meta is not None]
-        if not metas:
-            raise DatabaseInvalid(
-                f"This is not a bbolt database ({len(self.source)} bytes): {'; '.join(reasons)}.",
-                hint="Is it an etcd snapshot, opened and unpacked? Take or fetch it again.",
-            )
-        return max(metas, key=lambda meta: meta.txid)
-
-    def _read_meta(self, offset: int) -> tuple[_Meta | None, str]:
-        data = self.source[offset + PAGE_HEADER_SIZE : offset + PAGE_HEADER_SIZE + _META.size]
-        if len(data) < _META.size:
-            return None, f"needs {_META.size} bytes, there are {len(data)}"
-        meta = _Meta._make(_META.unpack(data))
-        if meta.magic != MAGIC:
-            return None, f"magic is {meta.magic:#010x}, expected {MAGIC:#010x}"
-        if meta.version != VERSION:
-            return None, f"file format version is {meta.version}, expected {VERSION}"
-        checksum = _fnv64a(data[:_META_SUMMED_SIZE])
-        if meta.checksum != checksum:
-            return None, f"checksum is {meta.checksum:#018x}, its bytes give {checksum:#018x}"
-        size = meta.page_size
-        if not 1024 <= size <= _MAX_PAGE_SIZE or size & (size - 1):
-            return None, f"page size is {size}"
-        return meta, ""
 
     def page(self, page_id: int) -> Page:
         """Read one page's header."""

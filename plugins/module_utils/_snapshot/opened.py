@@ -23,9 +23,13 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing
     unseal,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust import TrustState
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import (
+    Database,
+    image_bytes_of,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
+    DatabaseInvalid,
     SealError,
     SnapshotInvalid,
     SpaceMissing,
@@ -59,6 +63,10 @@ _TAR = (257, b"ustar")
 # What opening must leave free where the clear image is spooled, looked at this often.
 _RESERVE_BYTES = 256 << 20
 _LOOK_BYTES = 64 << 20
+# Where both meta pages lie, whatever the page size; and what may stand behind an image: bbolt lets
+# a file grow by 16 MiB at a time (db.go, grow).
+_HEAD_BYTES = 256 << 10
+_BEHIND_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +226,7 @@ def _opened(
     _refuse_wrapping(head, where)
     sealed, compressed = head.startswith(_AGE), head.startswith(_ZSTD)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_naming(where))
         clear = source
         if sealed or compressed:
             clear = stack.enter_context(open_spool(keys.spool_dir))
@@ -242,6 +251,17 @@ def _opened(
 
 
 _AGAIN = "Copy it again, or choose another one."
+
+
+@contextlib.contextmanager
+def _naming(where: str) -> t.Iterator[None]:
+    """Have what is found in the database name the file."""
+    try:
+        yield
+    except (DatabaseInvalid, SnapshotInvalid) as exc:
+        if exc.path is not None:
+            raise
+        raise type(exc)(f"Snapshot {where}: {exc.message}", hint=exc.hint, path=where) from exc
 
 
 def _refuse_wrapping(head: bytes, where: str) -> None:
@@ -284,12 +304,18 @@ def _unwrap(source: t.BinaryIO, spool: t.BinaryIO, where: str, keys: Keys, *, se
 
 
 class _Roomy:
-    """Writes to a spool as long as its file system keeps room for others."""
+    """Writes an image to a spool while its file system keeps room for others.
+
+    What does not begin as an image, or goes on long after its end, is given up at once: a few
+    kilobytes of zstd can hold a terabyte.
+    """
 
     def __init__(self, raw: t.BinaryIO, directory: str) -> None:
         self._raw = raw
         self._directory = directory
         self._left = 0
+        self._written = 0
+        self._most = 0
 
     def write(self, data: bytes) -> int:
         """Write all of `data`."""
@@ -301,7 +327,21 @@ class _Roomy:
         view = memoryview(data)
         while view:
             view = view[self._raw.write(view) :]
+        self._written += len(data)
+        if self._written >= _HEAD_BYTES:
+            self._check_length()
         return len(data)
+
+    def _check_length(self) -> None:
+        if not self._most:
+            head = os.pread(self._raw.fileno(), _HEAD_BYTES, 0)
+            self._most = image_bytes_of(head) + _BEHIND_BYTES
+        if self._written > self._most:
+            raise SnapshotInvalid(
+                f"More than {self._written} bytes come out of it; its meta pages say "
+                f"{self._most - _BEHIND_BYTES}.",
+                hint=_AGAIN,
+            )
 
     def flush(self) -> None:
         """Do nothing: what is written is in the file."""
