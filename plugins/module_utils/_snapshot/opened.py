@@ -66,7 +66,7 @@ _LOOK_BYTES = 64 << 20
 # Where both meta pages lie, whatever the page size; and what may stand behind an image: bbolt lets
 # a file grow by 16 MiB at a time (db.go, grow).
 _HEAD_BYTES = 256 << 10
-_BEHIND_BYTES = 1 << 30
+_BEHIND_BYTES = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,8 +363,8 @@ def _check_trailer(database: Database, clear_bytes: int, where: str, skip: bool)
     for start in range(0, image_bytes, _files.CHUNK_BYTES):
         digest.update(source[start : min(start + _files.CHUNK_BYTES, image_bytes)])
     rest = clear_bytes - image_bytes
-    # etcdutl, snapshot/v3_snapshot.go, hasChecksum: a file of n × 512 + 32 bytes has a trailer.
-    if not rest or (rest != TRAILER_BYTES and clear_bytes % 512 != TRAILER_BYTES):
+    # A file of etcd's own is of whole pages, and may go on behind the image.
+    if rest % database.page_size == 0:
         return digest.hexdigest(), "absent"
     trailer = source[clear_bytes - TRAILER_BYTES : clear_bytes]
     if rest == TRAILER_BYTES and trailer == digest.digest():
