@@ -9,11 +9,11 @@ import struct
 import typing as t
 
 from .database import NO_FREELIST, Seen
-from .page import FREELIST, PAGE_HEADER_SIZE, invalid
+from .page import FREELIST, PAGE_HEADER_SIZE, Leaf, invalid
 
 if t.TYPE_CHECKING:
     from .database import Bucket, Database
-    from .page import Leaf
+    from .sheaf import Sheaf
 
 __all__ = ["Proof", "check"]
 
@@ -58,12 +58,12 @@ class Proof:
         self._waiting = [bucket for _name, bucket in found]
         return found
 
-    def leaves(self, bucket: Bucket) -> t.Iterator[Leaf]:
+    def leaves(self, bucket: Bucket) -> t.Iterator[Leaf | Sheaf]:
         """Yield the leaves of a bucket that `buckets` returned, to be read to the end."""
         self._waiting.remove(bucket)
         nested: list[tuple[bytes, Bucket]] = []
-        for leaf in bucket.leaves(self._seen):
-            if leaf.has_buckets:
+        for leaf in bucket.sheaves(self._seen):
+            if isinstance(leaf, Leaf) and leaf.has_buckets:
                 self._extend(nested, leaf)
             yield leaf
         self._waiting.extend(each for _name, each in nested)

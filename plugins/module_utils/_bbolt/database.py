@@ -12,6 +12,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import D
 
 from .page import (
     BRANCH,
+    ELEMENT_SIZE,
     LEAF,
     META,
     PAGE_HEADER_SIZE,
@@ -22,6 +23,7 @@ from .page import (
     invalid,
     read_page,
 )
+from .sheaf import SHEAF_BYTES, Sheaf
 
 if t.TYPE_CHECKING:
     import mmap
@@ -37,6 +39,7 @@ NO_FREELIST = 0xFFFFFFFFFFFFFFFF
 _META = struct.Struct("<IIIIQQQQQQ")
 _META_SUMMED_SIZE = 56
 _BUCKET = struct.Struct("<QQ")
+_ELEMENT = struct.Struct("<IIII")
 _FNV_OFFSET = 0xCBF29CE484222325
 _FNV_PRIME = 0x100000001B3
 _MAX_PAGE_SIZE = 64 * 1024
@@ -150,6 +153,13 @@ class Bucket:
             return
         yield from self._database.walk(self.root, seen or Seen(self._database.page_count))
 
+    def sheaves(self, seen: Seen) -> t.Iterator[Leaf | Sheaf]:
+        """Yield what `leaves` yields, many pages at a time where they are as bbolt writes them."""
+        if self.inline is not None:
+            yield from self.leaves(seen)
+        else:
+            yield from self._database.walk_sheaves(self.root, seen)
+
     def entries(self) -> t.Iterator[tuple[bytes, bytes]]:
         """Yield every key and value in order; a nested bucket's value is its header."""
         source = self._database.source
@@ -201,16 +211,6 @@ class Database:
         """Read one page's header."""
         return read_page(self.source, page_id, page_size=self.page_size, page_count=self.page_count)
 
-    def leaf(self, page_id: int) -> Leaf:
-        """Read one leaf page that a walk has yielded before."""
-        return Leaf.read(self.source, self.page(page_id))
-
-    def element_sizes(self, page_id: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return key and value sizes on a leaf page that a walk has yielded before."""
-        start = page_id * self.page_size + PAGE_HEADER_SIZE
-        table = struct.unpack_from(f"<{4 * count}I", self.source, start)
-        return table[2::4], table[3::4]
-
     def bucket(self, name: bytes) -> Bucket | None:
         """Return the top-level bucket `name`."""
         return next((bucket for key, bucket in self.buckets() if key == name), None)
@@ -250,7 +250,60 @@ class Database:
 
     def walk(self, root: int, seen: Seen) -> t.Iterator[Leaf]:
         """Yield the leaves below page `root` in order, proving what bbolt's Tx.Check proves."""
-        source = self.source
+        for page, low, high in self._leaf_pages(root, seen):
+            yield self._proven(page, low, high)
+
+    def walk_sheaves(self, root: int, seen: Seen) -> t.Iterator[Leaf | Sheaf]:
+        """Walk as `walk` does, with as many leaves at a time as their bytes allow."""
+        pages: list[tuple[Page, bytes | None, bytes | None]] = []
+        size = 0
+        for found in self._leaf_pages(root, seen):
+            page_bytes = found[0].end - found[0].start
+            if size + page_bytes > SHEAF_BYTES and pages:
+                yield from self._gather(pages)
+                pages, size = [], 0
+            pages.append(found)
+            size += page_bytes
+        if pages:
+            yield from self._gather(pages)
+
+    def _gather(
+        self, found: list[tuple[Page, bytes | None, bytes | None]]
+    ) -> t.Iterator[Leaf | Sheaf]:
+        """Yield one sheaf of pages, or leaf by leaf where one is unusual, or wrong."""
+        if found[0][0].end - found[0][0].start <= SHEAF_BYTES:
+            sheaf = Sheaf.read(self.source, [page for page, _low, _high in found])
+            if sheaf is not None and sheaf.in_order([(low, high) for _page, low, high in found]):
+                yield sheaf
+                return
+        for page, low, high in found:
+            yield self._proven(page, low, high)
+
+    def read_again(self, page_ids: t.Sequence[int]) -> Leaf | Sheaf:
+        """Read leaves that `walk_sheaves` has yielded before, as one or as it gave that one."""
+        pages = [self.page(page_id) for page_id in page_ids]
+        if len(pages) > 1 or pages[0].end - pages[0].start <= SHEAF_BYTES:
+            sheaf = Sheaf.read(self.source, pages)
+            if sheaf is not None:
+                return sheaf
+        return Leaf.read(self.source, pages[0])
+
+    def element(self, page_id: int, index: int) -> tuple[int, int, int]:
+        """Return where key and value of a leaf's element start and end; the page was proven."""
+        at = page_id * self.page_size + PAGE_HEADER_SIZE + ELEMENT_SIZE * index
+        _flags, offset, key_size, value_size = _ELEMENT.unpack_from(self.source, at)
+        at += offset
+        return at, at + key_size, at + key_size + value_size
+
+    def _proven(self, page: Page, low: bytes | None, high: bytes | None) -> Leaf:
+        leaf = Leaf.read(self.source, page)
+        check_key_order(page.page_id, leaf.keys, low, high)
+        return leaf
+
+    def _leaf_pages(
+        self, root: int, seen: Seen
+    ) -> t.Iterator[tuple[Page, bytes | None, bytes | None]]:
+        """Yield the leaf pages below page `root` in order, and between which keys theirs must lie."""
         waiting: list[tuple[int, bytes | None, bytes | None]] = [(root, None, None)]
         while waiting:
             page_id, low, high = waiting.pop()
@@ -260,11 +313,9 @@ class Database:
                 raise invalid(page_id, f"invalid type {kind} in a bucket's tree")
             seen.add(page)
             if page.flags == LEAF:
-                leaf = Leaf.read(source, page)
-                check_key_order(page_id, leaf.keys, low, high)
-                yield leaf
+                yield page, low, high
                 continue
-            branch = Branch.read(source, page)
+            branch = Branch.read(self.source, page)
             check_key_order(page_id, branch.keys, low, high)
             bounds = [*branch.keys, high]
             if len(waiting) + page.element_count > self.page_count:

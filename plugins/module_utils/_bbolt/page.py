@@ -18,8 +18,10 @@ if t.TYPE_CHECKING:
 
 __all__ = [
     "BRANCH",
+    "ELEMENT_SIZE",
     "FREELIST",
     "LEAF",
+    "MAX_KEY_SIZE",
     "META",
     "PAGE_HEADER_SIZE",
     "Branch",
@@ -37,10 +39,10 @@ META = 0x04
 FREELIST = 0x10
 _TYPE_NAMES = {BRANCH: "branch", LEAF: "leaf", META: "meta", FREELIST: "freelist"}
 PAGE_HEADER_SIZE = 16
-_ELEMENT_SIZE = 16
+ELEMENT_SIZE = 16
 _BUCKET_LEAF_FLAG = 0x01
 # bbolt's bucket.go.
-_MAX_KEY_SIZE = 32768
+MAX_KEY_SIZE = 32768
 _HEADER = struct.Struct("<QHHI")
 _HINT = "The file is damaged: take or fetch it again, or use another one."
 
@@ -112,7 +114,7 @@ class Leaf:
         self.key_sizes = table[2::4]
         self.value_sizes = table[3::4]
         self.key_starts = list(
-            map(add, range(start, start + _ELEMENT_SIZE * self.count, _ELEMENT_SIZE), table[1::4])
+            map(add, range(start, start + ELEMENT_SIZE * self.count, ELEMENT_SIZE), table[1::4])
         )
         self.value_starts = list(map(add, self.key_starts, self.key_sizes))
         self.ends = list(map(add, self.value_starts, self.value_sizes))
@@ -123,7 +125,7 @@ class Leaf:
     def read(cls, source: Source, page: Page) -> Leaf:
         """Decode the element table of a leaf (or inline) page."""
         start = page.start + PAGE_HEADER_SIZE
-        data_start = start + _ELEMENT_SIZE * page.element_count
+        data_start = start + ELEMENT_SIZE * page.element_count
         if data_start > page.end:
             raise invalid(
                 page.page_id,
@@ -143,6 +145,27 @@ class Leaf:
             self._keys = [source[a:b] for a, b in zip(self.key_starts, self.value_starts)]
         return self._keys
 
+    @property
+    def page_ids(self) -> list[int]:
+        """The pages that the elements stand on."""
+        return [self.page_id]
+
+    def key(self, index: int) -> bytes:
+        """Return one key."""
+        return self.source[self.key_starts[index] : self.value_starts[index]]
+
+    def value_place(self, index: int) -> tuple[Source, int, int]:
+        """Return the file, and where one value starts and ends in it."""
+        return self.source, self.value_starts[index], self.ends[index]
+
+    def page_counts(self) -> list[int]:
+        """Return how many elements each of the pages has."""
+        return [self.count]
+
+    def page_of(self, _index: int) -> int:
+        """Return the page that an element stands on."""
+        return self.page_id
+
     def _check_bounds(self, data_start: int, data_end: int) -> None:
         if not self.packed and not all(map(ge, self.key_starts[1:], self.ends)):
             index = next(i for i in range(1, self.count) if self.key_starts[i] < self.ends[i - 1])
@@ -157,10 +180,10 @@ class Leaf:
                 f"its elements take bytes {self.key_starts[0]} to {self.ends[-1]}; its data area "
                 f"is {data_start} to {data_end}",
             )
-        if max(self.key_sizes) > _MAX_KEY_SIZE:
+        if max(self.key_sizes) > MAX_KEY_SIZE:
             raise invalid(
                 self.page_id,
-                f"a key has {max(self.key_sizes)} bytes; bbolt's longest has {_MAX_KEY_SIZE}",
+                f"a key has {max(self.key_sizes)} bytes; bbolt's longest has {MAX_KEY_SIZE}",
             )
         if self.has_buckets and max(self.flags) > _BUCKET_LEAF_FLAG:
             raise invalid(
@@ -179,7 +202,7 @@ class Branch(t.NamedTuple):
     def read(cls, source: Source, page: Page) -> Branch:
         """Decode the element table of a branch page."""
         start = page.start + PAGE_HEADER_SIZE
-        data_start = start + _ELEMENT_SIZE * page.element_count
+        data_start = start + ELEMENT_SIZE * page.element_count
         if data_start > page.end:
             raise invalid(
                 page.page_id,
@@ -191,13 +214,13 @@ class Branch(t.NamedTuple):
         keys = []
         previous_end = data_start
         for index in range(page.element_count):
-            key_start = start + _ELEMENT_SIZE * index + table[3 * index]
+            key_start = start + ELEMENT_SIZE * index + table[3 * index]
             key_end = key_start + table[3 * index + 1]
-            if key_end - key_start > _MAX_KEY_SIZE:
+            if key_end - key_start > MAX_KEY_SIZE:
                 raise invalid(
                     page.page_id,
                     f"the key of element {index} has {key_end - key_start} bytes; bbolt's longest "
-                    f"has {_MAX_KEY_SIZE}",
+                    f"has {MAX_KEY_SIZE}",
                 )
             if key_start < previous_end or key_end > page.end:
                 raise invalid(

@@ -13,6 +13,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import D
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.sheaf import Sheaf
 
 __all__ = ["Crc", "status_hash"]
 
@@ -33,7 +34,7 @@ class Crc:
         self._extend = library.extend
         self.value: int = self._extend(0, start)
 
-    def update(self, leaf: Leaf, first: int, last: int) -> None:
+    def update(self, leaf: Leaf | Sheaf, first: int, last: int) -> None:
         """Add the keys and values of elements `first` to `last` - 1."""
         if first >= last:
             return
@@ -43,7 +44,7 @@ class Crc:
         for index in range(first, last):
             self._update_span(leaf, leaf.key_starts[index], leaf.ends[index])
 
-    def update_leaf(self, leaf: Leaf) -> None:
+    def update_leaf(self, leaf: Leaf | Sheaf) -> None:
         """Add a whole page as bbolt's Bucket.ForEach shows it: nested buckets have no value."""
         if not leaf.has_buckets:
             self.update(leaf, 0, leaf.count)
@@ -56,7 +57,7 @@ class Crc:
         """Add `data`."""
         self.value = self._extend(self.value, data)
 
-    def _update_span(self, leaf: Leaf, start: int, end: int) -> None:
+    def _update_span(self, leaf: Leaf | Sheaf, start: int, end: int) -> None:
         for at in range(start, end, _CHUNK):
             self.value = self._extend(self.value, leaf.source[at : min(at + _CHUNK, end)])
 

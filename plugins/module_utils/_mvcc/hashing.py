@@ -1,94 +1,64 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where the rows of the key bucket lie, and HashKV over them."""
+"""Where the rows of the key bucket lie, what lives in them, and HashKV over them."""
 
 from __future__ import annotations
 
 import typing as t
 from array import array
 from bisect import bisect_right
-from itertools import accumulate
-from operator import add
+from itertools import compress
 
 from .crc import Crc
 from .keyvalue import REWRITTEN, KeyValue, WireError, message_key, parse_key_value, varint
-from .rows import bad_row, main_of, rows_up_to, tombstones, user_keys
+from .rows import bad_row, main_of, mains, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
 
-    from .keyvalue import Source
+    from .rows import Leaves
 
-__all__ = ["Batch", "KeyHasher", "Page", "Pages"]
-
-# A larger run of bytes is read in pieces.
-_MAX_RUN = 1 << 20
+__all__ = ["Batch", "KeyHasher", "Pages"]
 
 
 class Pages:
-    """The leaf pages of the key bucket, at 28 bytes each: enough to hash most without decoding."""
+    """The leaf pages of the key bucket, to be read a second time; 16 bytes each."""
 
-    def __init__(self) -> None:
-        self._ids = array("Q")
-        self._starts = array("Q")
-        self._ends = array("Q")
-        self._counts = array("I")
-        self.inline: Leaf | None = None
-
-    def add(self, leaf: Leaf, *, inline: bool) -> None:
-        """Note a leaf that has elements; a start of 0 marks one that can't be read in one run."""
-        start, end = leaf.key_starts[0], leaf.ends[-1]
-        whole = leaf.packed and not leaf.has_buckets and end - start <= _MAX_RUN
-        self._ids.append(leaf.page_id)
-        self._starts.append(start if whole else 0)
-        self._ends.append(end)
-        self._counts.append(leaf.count)
-        if inline:
-            self.inline = leaf
-
-    def __iter__(self) -> t.Iterator[tuple[int, int, int, int]]:
-        return zip(self._ids, self._starts, self._ends, self._counts)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-
-class Page:
-    """One of the pages: `run` holds its keys and values, None where they don't lie in one run."""
-
-    __slots__ = ("_database", "_inline", "count", "page_id", "run", "start")
-
-    def __init__(
-        self, database: Database, inline: Leaf | None, place: tuple[int, int, int, int]
-    ) -> None:
-        self.page_id, self.start, end, self.count = place
-        self.run = database.source[self.start : end] if self.start else None
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._inline = inline
+        self._ids = array("Q")
+        self._first_rows = array("Q")
+        self._together = array("I")
+        self._row_count = 0
+        self._inline: Leaves | None = None
 
-    @property
-    def source(self) -> Source:
-        """What the page is read from."""
-        return self._database.source
+    def add(self, leaf: Leaves, *, inline: bool) -> None:
+        """Note leaves that have elements."""
+        self._ids.extend(leaf.page_ids)
+        for count in leaf.page_counts():
+            self._first_rows.append(self._row_count)
+            self._row_count += count
+        self._together.append(len(leaf.page_ids))
+        if inline:
+            self._inline = leaf
 
-    def read(self) -> Leaf:
-        """Decode the page again."""
-        return self._inline if self._inline is not None else self._database.leaf(self.page_id)
+    def __iter__(self) -> t.Iterator[Leaves]:
+        first = 0
+        for count in self._together:
+            last = first + count
+            yield self._inline or self._database.read_again(self._ids[first:last])
+            first = last
 
-    def value_sizes(self) -> tuple[int, ...]:
-        """Return the sizes of the values."""
+    def name_of(self, row: int) -> bytes:
+        """Return the user's key of a row that was noted."""
+        index = bisect_right(self._first_rows, row) - 1
+        row -= self._first_rows[index]
         if self._inline is not None:
-            return self._inline.value_sizes
-        return self._database.element_sizes(self.page_id, self.count)[1]
-
-    def ends(self) -> list[int]:
-        """Return where each row ends inside the run."""
-        if self._inline is not None:
-            return [end - self.start for end in self._inline.ends]
-        sizes = self._database.element_sizes(self.page_id, self.count)
-        return list(accumulate(map(add, *sizes)))
+            start, end = self._inline.value_starts[row], self._inline.ends[row]
+        else:
+            _key_start, start, end = self._database.element(self._ids[index], row)
+        return message_key(self._database.source, start, end)
 
 
 class Growth(t.NamedTuple):
@@ -103,98 +73,62 @@ class Growth(t.NamedTuple):
 
 
 class Batch:
-    """The live keys of one leaf page."""
+    """The live keys of some pages that follow each other."""
 
-    __slots__ = ("_page", "_rows", "keys")
+    __slots__ = ("_leaf", "_live", "_names", "keys")
 
-    def __init__(self, page: Page, rows: list[bytes | None]) -> None:
-        self.keys: list[bytes] = [key for key in rows if key is not None]
-        self._page = page
-        self._rows = rows
+    def __init__(self, leaf: Leaves, live: bytearray) -> None:
+        self._leaf = leaf
+        self._live = live
+        self._names = user_keys(leaf)
+        self.keys: list[bytes] = list(compress(self._names, live))
 
     def mod_revisions(self) -> list[int]:
         """Return the revision that wrote each of `keys`: it stands in its row's own key."""
-        run = self._page.run
-        if run is None:
-            rows = [main_of(key) for key in self._page.read().keys]
-        else:
-            starts = [0, *self._page.ends()]
-            rows = [main_of(run[at : at + 8]) for at in starts[:-1]]
-        return [main for main, key in zip(rows, self._rows) if key is not None]
+        return list(compress(mains(self._leaf), self._live))
 
     def growth(self, least: int) -> Growth:
-        """Return what makes the database large on this page; values up to `least` bytes are small."""
-        page = self._page
-        if page.run is None:
-            return self._growth_by_rows(least)
-        large, history, heads = [], [], []
-        sizes = page.value_sizes()
-        for row, (key, end, size) in enumerate(zip(self._rows, page.ends(), sizes)):
-            if key is None:
-                history.append((message_key(page.run, end - size, end), size))
+        """Return what makes the database large here; values up to `least` bytes are small."""
+        leaf = self._leaf
+        large, heads, history = [], [], []
+        places = zip(self._names, self._live, leaf.value_starts, leaf.ends)
+        for row, (name, live, start, end) in enumerate(places):
+            if not live:
+                history.append((name, end - start))
                 continue
-            head = end - size + len(key) + (2 if len(key) < 0x80 else 3)
-            heads.append(head)
+            head = start + len(name) + (2 if len(name) < 0x80 else 3)
+            heads.append((head, end))
             if end - head > least:
-                large.append((row, page.start + end - size, page.start + end))
-        found = [REWRITTEN.match(page.run, head) for head in heads]
+                large.append(row)
+        sizes = ((e.key, e.value_end - e.value_start) for e in map(self._entry, large))
+        found = [REWRITTEN.match(leaf.source, head, end) for head, end in heads]
         return Growth(
-            large=[
-                pair
-                for pair in (_value_size(self._entry(*place)) for place in large)
-                if pair[1] > least
-            ],
+            large=[pair for pair in sizes if pair[1] > least],
             rewritten=[(key, varint(m[1])[0]) for key, m in zip(self.keys, found) if m],
             history=history,
         )
 
-    def _growth_by_rows(self, least: int) -> Growth:
-        leaf, entries = self._page.read(), list(self.entries())
-        names = user_keys(leaf, leaf.keys)
-        return Growth(
-            large=[pair for pair in map(_value_size, entries) if pair[1] > least],
-            rewritten=[(entry.key, entry.version) for entry in entries if entry.version > 1],
-            history=[
-                (name, size)
-                for name, live, size in zip(names, self._rows, leaf.value_sizes)
-                if live is None
-            ],
-        )
-
     def entries(self) -> t.Iterator[KeyValue]:
-        """Yield all live keys of the page."""
-        leaf = self._page.read()
-        for row, key in enumerate(self._rows):
-            if key is not None:
-                yield self._entry(row, leaf.value_starts[row], leaf.ends[row])
+        """Yield all live keys of the pages."""
+        return map(self._entry, compress(range(self._leaf.count), self._live))
 
     def find(self, marker: bytes) -> t.Iterator[KeyValue]:
         """Yield the live keys that may have `marker` in their value: all that do, and few more."""
-        page = self._page
-        if page.run is None:
-            yield from self.entries()
-            return
-        at = page.run.find(marker)
-        if at < 0:
-            return
-        ends, value_sizes = page.ends(), page.value_sizes()
+        leaf = self._leaf
+        find, ends = leaf.source.find, leaf.ends
+        at = find(marker, leaf.key_starts[0], ends[-1])
         while at >= 0:
             row = bisect_right(ends, at)
-            if self._rows[row] is not None:
-                last = page.start + ends[row]
-                yield self._entry(row, last - value_sizes[row], last)
-            at = page.run.find(marker, ends[row])
+            if self._live[row]:
+                yield self._entry(row)
+            at = find(marker, ends[row], ends[-1])
 
-    def _entry(self, row: int, start: int, end: int) -> KeyValue:
+    def _entry(self, row: int) -> KeyValue:
+        leaf = self._leaf
         try:
-            return parse_key_value(self._page.source, start, end)
+            return parse_key_value(*leaf.value_place(row))
         except WireError as exc:
-            leaf = self._page.read()
-            raise bad_row(leaf, leaf.keys[row], f"its value is not a KeyValue: {exc}") from exc
-
-
-def _value_size(entry: KeyValue) -> tuple[bytes, int]:
-    return entry.key, entry.value_end - entry.value_start
+            raise bad_row(leaf, row, f"its value is not a KeyValue: {exc}") from exc
 
 
 class KeyHasher:
@@ -212,42 +146,21 @@ class KeyHasher:
         self._any_kept = 1 in kept
         self._skip_tombstones = skip_compacted_tombstones
 
-    def add(self, page: Page, row: int, *, last: int) -> None:
-        """Add a page whose first row is number `row`; none has a main revision above `last`."""
-        run = page.run
-        if run is not None:
-            first = main_of(run)
-            if first > self._revision:
-                return
-            if last <= self._revision:
-                if first > self._compact:
-                    self.crc.update_bytes(run)
-                    return
-                if last <= self._compact and self._any_kept:
-                    self._add_kept(page, run, row)
-                    return
-        self._add_rows(page.read(), row)
+    def add(self, leaf: Leaves, row: int) -> None:
+        """Add leaves whose first row is number `row`."""
+        first, last = (main_of(leaf.key(index)) for index in (0, leaf.count - 1))
+        if first > self._revision:
+            return
+        if last <= self._revision and first > self._compact:
+            self.crc.update(leaf, 0, leaf.count)
+        elif last <= self._compact and self._any_kept:
+            # A kept row is never a tombstone, so hash.go's rule about those is moot here.
+            self._add_masked(leaf, self._kept[row : row + leaf.count])
+        else:
+            self._add_masked(leaf, self._mask(leaf.keys, row))
 
-    def _add_kept(self, page: Page, run: bytes, row: int) -> None:
-        """Add the kept ones of rows that are all compacted.
-
-        A kept row is never a tombstone, so hash.go's rule about those is moot here.
-        """
-        stop = row + page.count
-        kept = self._kept.count(1, row, stop)
-        if kept == page.count:
-            self.crc.update_bytes(run)
-        elif kept:
-            ends = [0, *page.ends()]
-            start = self._kept.find(1, row, stop)
-            while start >= 0:
-                end = self._kept.find(0, start, stop)
-                end = stop if end < 0 else end
-                self.crc.update_bytes(run[ends[start - row] : ends[end - row]])
-                start = self._kept.find(1, end, stop)
-
-    def _add_rows(self, leaf: Leaf, row: int) -> None:
-        keys = leaf.keys
+    def _mask(self, keys: list[bytes], row: int) -> bytearray:
+        """Return 1 for each row that counts."""
         upper = rows_up_to(keys, self._revision)
         lower = min(rows_up_to(keys, self._compact), upper)
         mask = bytearray(b"\x01") * upper
@@ -257,9 +170,12 @@ class KeyHasher:
             at_compact = rows_up_to(keys, self._compact - 1)
             for index in tombstones(keys[at_compact:lower]):
                 mask[at_compact + index] = 0
+        return mask
+
+    def _add_masked(self, leaf: Leaves, mask: bytearray) -> None:
         start = mask.find(1)
         while start >= 0:
             end = mask.find(0, start)
-            end = upper if end < 0 else end
+            end = len(mask) if end < 0 else end
             self.crc.update(leaf, start, end)
             start = mask.find(1, end)

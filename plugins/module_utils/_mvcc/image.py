@@ -14,7 +14,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import S
 
 from .crc import Crc
 from .facts import Alarm, Member, read_facts
-from .hashing import Batch, KeyHasher, Page, Pages
+from .hashing import Batch, KeyHasher, Pages
 from .rows import Live, check_revisions, main_of, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
@@ -28,7 +28,6 @@ if t.TYPE_CHECKING:
 __all__ = ["ImageSummary", "read_image"]
 
 _KEY = b"key"
-_UNKNOWN = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def read_image(
     :param visit: called for each key that exists at the last revision, in the order of the
         changes, before the structure is proven to the end; the object is good while the database
         is open.
-    :param visit_batch: the same, much faster: called with the live keys of one page at a time.
+    :param visit_batch: the same, much faster: called with the live keys of some pages at a time.
     :raises DatabaseInvalid: the file breaks bbolt's format (as `_bbolt.check` finds it) or etcd's.
     :raises SnapshotInvalid: the revision asked for is not in the image.
     """
@@ -93,18 +92,18 @@ def read_image(
     facts = read_facts(buckets)
     own_compact = max(facts.finished_compact_revision, facts.scheduled_compact_revision)
     compact = own_compact if hash_compact_revision is None else hash_compact_revision
-    rows = _Rows(hash_revision)
+    rows = _Rows(database, hash_revision)
     if _KEY in buckets:
         rows.read(proof, buckets[_KEY])
 
     current = max(rows.revision, own_compact, 1)
     wanted = current if hash_revision is None else hash_revision
     _check_hash_range(wanted, current=current, own_compact=own_compact, compact=compact)
-    key_count = len(rows.live)
+    key_count = rows.live.count(1)
     hasher = KeyHasher(
         wanted,
         compact,
-        kept=rows.live.mask() if rows.kept is None else rows.kept,
+        kept=rows.kept,
         skip_compacted_tombstones=skip_compacted_tombstones,
     )
     status = Crc()
@@ -113,8 +112,8 @@ def read_image(
     for name, bucket in buckets.items():
         status.update_bytes(name)
         if name == _KEY:
-            entry_count += rows.live.row_count
-            rows.visit(database, status, hasher, visit_batch)
+            entry_count += rows.row_count
+            rows.visit(status, hasher, visit_batch)
             continue
         entries = 0
         for leaf in proof.leaves(bucket):
@@ -163,61 +162,39 @@ def _visit_each(visit: t.Callable[[KeyValue], None], batch: Batch) -> None:
 class _Rows:
     """The key bucket, read twice: who is alive, then what they hold."""
 
-    def __init__(self, hash_revision: int | None) -> None:
-        self.live = Live()
+    def __init__(self, database: Database, hash_revision: int | None) -> None:
         self.revision = 0
-        self.kept: bytearray | None = None
-        self._pages = Pages()
+        self.row_count = 0
+        self.live = bytearray()
+        self.kept = bytearray()
+        self._pages = Pages(database)
         self._hash_revision = hash_revision
 
     def read(self, proof: Proof, bucket: Bucket) -> None:
         """Find the live keys, and those that were alive at the revision to hash."""
-        live, bound = self.live, self._hash_revision
+        live, wanted = Live(), self._hash_revision
+        bound: int | None = None
         inline = bucket.inline is not None
         for leaf in proof.leaves(bucket):
             if not leaf.count:
                 continue
-            keys = leaf.keys
-            plain = check_revisions(leaf, keys)
-            names = user_keys(leaf, keys)
-            self.revision = main_of(keys[-1])
-            deleted = [] if plain else tombstones(keys)
-            if self.kept is None and bound is not None and self.revision > bound:
-                split = rows_up_to(keys, bound)
-                live.add(names[:split], [index for index in deleted if index < split])
-                self.kept = live.mask()
-                names = names[split:]
-                deleted = [index - split for index in deleted if index >= split]
-            live.add(names, deleted)
+            plain = check_revisions(leaf)
+            self.revision = main_of(leaf.key(leaf.count - 1))
+            if bound is None and wanted is not None and self.revision > wanted:
+                bound = live.row_count + rows_up_to(leaf.keys, wanted)
+            live.add(user_keys(leaf), [] if plain else tombstones(leaf.keys))
             self._pages.add(leaf, inline=inline)
+        self.row_count = live.row_count
+        self.live, self.kept = live.settle(self._pages.name_of, bound)
 
     def visit(
-        self,
-        database: Database,
-        status: Crc,
-        hasher: KeyHasher,
-        visit_batch: t.Callable[[Batch], None] | None,
+        self, status: Crc, hasher: KeyHasher, visit_batch: t.Callable[[Batch], None] | None
     ) -> None:
         """Hash every page and show its live keys."""
-        names = self.live.by_row() if visit_batch is not None else []
-        pages = self._pages
-        source = database.source
         row = 0
-        # A page's last revision is not above the next one's first.
-        following = iter(pages)
-        next(following, None)
-        for place in pages:
-            page = Page(database, pages.inline, place)
-            after = next(following, None)
-            if page.run is None:
-                status.update_leaf(page.read())
-            else:
-                status.update_bytes(page.run)
-            if after is None:
-                last = self.revision
-            else:
-                last = main_of(source[after[1] : after[1] + 8]) if after[1] else _UNKNOWN
-            hasher.add(page, row, last=last)
+        for leaf in self._pages:
+            status.update_leaf(leaf)
+            hasher.add(leaf, row)
             if visit_batch is not None:
-                visit_batch(Batch(page, names[row : row + page.count]))
-            row += page.count
+                visit_batch(Batch(leaf, self.live[row : row + leaf.count]))
+            row += leaf.count

@@ -102,11 +102,16 @@ def key_of(message: bytes) -> bytes:
     return key
 
 
-def message_key(run: bytes, start: int, end: int) -> bytes:
-    """Return the key of the message in bytes `start` to `end`, as `key_of` does."""
-    if end - start > 1 and run[start] == _KEY_TAG and run[start + 1] < 0x80:
-        return run[start + 2 : start + 2 + run[start + 1]]
-    return key_of(run[start:end])
+def message_key(source: Source, start: int, end: int) -> bytes:
+    """Return the key of the message in bytes `start` to `end`, as `key_of` does.
+
+    :raises WireError: it is not a KeyValue.
+    """
+    if end - start > 1 and source[start] == _KEY_TAG and source[start + 1] < 0x80:
+        key_end = start + 2 + source[start + 1]
+        if key_end <= end:
+            return source[start + 2 : key_end]
+    return key_of(source[start:end])
 
 
 def _signed(value: int) -> int:

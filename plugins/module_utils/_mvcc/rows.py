@@ -7,31 +7,47 @@ from __future__ import annotations
 
 import struct
 import typing as t
+from array import array
 from bisect import bisect_left
-from itertools import count
-from operator import add
+from operator import add, sub
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
 
-from .keyvalue import WireError, key_of
+from .keyvalue import WireError, message_key
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.sheaf import Sheaf
 
-__all__ = ["Live", "bad_row", "main_of", "rows_up_to"]
+    Leaves = t.Union[Leaf, Sheaf]
+
+__all__ = [
+    "Live",
+    "bad_row",
+    "check_revisions",
+    "main_of",
+    "mains",
+    "rows_up_to",
+    "tombstones",
+    "user_keys",
+]
 
 # etcd server/storage/mvcc/revision.go.
 _REVISION_SIZE = 17
 _MARKED_SIZE = 18
 _TOMBSTONE = ord("t")
 _SEPARATOR = ord("_")
+_MAIN = struct.Struct(">Q9x")
+_KEY_TAG = 0x0A
+_LOT_ROWS = 32768
 
 
-def bad_row(leaf: Leaf, key: bytes, finding: str) -> DatabaseInvalid:
+def bad_row(leaf: Leaves, index: int, finding: str) -> DatabaseInvalid:
     """Build the error that names the page and the row of the key bucket."""
+    key = leaf.keys[index]
     return DatabaseInvalid(
-        f"The etcd database is invalid: page {leaf.page_id}, bucket key, revision {key[:18].hex()}: "
-        f"{finding}.",
+        f"The etcd database is invalid: page {leaf.page_of(index)}, bucket key, "
+        f"revision {key[:18].hex()}: {finding}.",
         hint="The file is damaged: take or fetch it again, or use another one.",
     )
 
@@ -57,78 +73,127 @@ def tombstones(keys: list[bytes]) -> list[int]:
     ]
 
 
-def check_revisions(leaf: Leaf, keys: list[bytes]) -> bool:
+def check_revisions(leaf: Leaves) -> bool:
     """Prove that all keys are revisions; tell whether none of them is longer than a plain one."""
+    keys = leaf.keys
     if not set(leaf.key_sizes) <= {_REVISION_SIZE, _MARKED_SIZE}:
-        key = next(key for key in keys if len(key) not in (_REVISION_SIZE, _MARKED_SIZE))
-        raise bad_row(leaf, key, f"has {len(key)} bytes, expected {_REVISION_SIZE} or 18")
+        index = next(i for i, key in enumerate(keys) if len(key) not in (_REVISION_SIZE, 18))
+        raise bad_row(leaf, index, f"has {len(keys[index])} bytes, expected {_REVISION_SIZE} or 18")
     plain = max(leaf.key_sizes) == _REVISION_SIZE
-    joined = b"".join(keys) if plain else b"".join(key[:_REVISION_SIZE] for key in keys)
+    joined = _joined(keys, plain=plain)
     if joined[8::_REVISION_SIZE].count(_SEPARATOR) != len(keys):
-        key = next(key for key in keys if key[8] != _SEPARATOR)
-        raise bad_row(leaf, key, f"has {key[8]:#04x} between its numbers, expected 0x5f")
+        index = next(i for i, key in enumerate(keys) if key[8] != _SEPARATOR)
+        found = keys[index][8]
+        raise bad_row(leaf, index, f"has {found:#04x} between its numbers, expected 0x5f")
     # Keys are in order, so that the last one has the highest main; Go reads int64.
     if keys[-1][0] >= 0x80 or max(joined[9::_REVISION_SIZE]) >= 0x80:
-        key = next(key for key in keys if key[0] >= 0x80 or key[9] >= 0x80)
-        raise bad_row(leaf, key, "is negative")
+        index = next(i for i, key in enumerate(keys) if key[0] >= 0x80 or key[9] >= 0x80)
+        raise bad_row(leaf, index, "is negative")
     return plain
 
 
-def user_keys(leaf: Leaf, keys: list[bytes]) -> list[bytes]:
+def mains(leaf: Leaves) -> list[int]:
+    """Return the main revision of each row."""
+    joined = _joined(leaf.keys, plain=max(leaf.key_sizes) == _REVISION_SIZE)
+    return [main for (main,) in _MAIN.iter_unpack(joined)]
+
+
+def _joined(keys: list[bytes], *, plain: bool) -> bytes:
+    """Return the first 17 bytes of all keys."""
+    return b"".join(keys if plain else [key[:_REVISION_SIZE] for key in keys])
+
+
+def user_keys(leaf: Leaves) -> list[bytes]:
     """Return the user's key of each row."""
     source, starts = leaf.source, leaf.value_starts
     if min(leaf.value_sizes) >= 2:
         get = source.__getitem__
         lengths = list(map(get, [at + 1 for at in starts]))
         if (
-            bytes(map(get, starts)).count(0x0A) == leaf.count
+            bytes(map(get, starts)).count(_KEY_TAG) == leaf.count
             and max(lengths) < 0x80
-            and max(map(int.__sub__, lengths, leaf.value_sizes)) <= -2
+            and max(map(sub, lengths, leaf.value_sizes)) <= -2
         ):
             firsts = [at + 2 for at in starts]
             return [source[a:b] for a, b in zip(firsts, map(add, firsts, lengths))]
     found = []
-    for key, start, end in zip(keys, starts, leaf.ends):
+    for index, (start, end) in enumerate(zip(starts, leaf.ends)):
         try:
-            found.append(key_of(source[start:end]))
+            found.append(message_key(source, start, end))
         except WireError as exc:
-            raise bad_row(leaf, key, f"its value is not a KeyValue: {exc}") from exc
+            raise bad_row(leaf, index, f"its value is not a KeyValue: {exc}") from exc
     return found
 
 
 class Live:
-    """Which row holds each key that exists; rows are numbered in the order of revisions."""
+    """Which rows hold a key that exists; rows are numbered by revision, and take 13 bytes each.
 
-    def __init__(self) -> None:
-        self._rows: dict[bytes, int] = {}
-        self.row_count = 0
+    Rows are grouped by a hash of their key; inside a group the keys themselves decide, so that
+    two that share a hash are told apart.
+    """
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def __init__(self, digest: t.Callable[[bytes], int] = hash) -> None:
+        self._digest = digest
+        self._hashes = array("q")
+        self._live = bytearray()
+
+    @property
+    def row_count(self) -> int:
+        """How many rows were added."""
+        return len(self._live)
 
     def add(self, names: list[bytes], deleted: list[int]) -> None:
-        """Apply rows in order; `deleted` are the indexes of tombstones among them."""
-        rows = self._rows
-        first = self.row_count
-        start = 0
+        """Take rows in order; `deleted` are the indexes of tombstones among them."""
+        first = len(self._live)
+        self._hashes.extend(map(self._digest, names))
+        self._live += b"\x01" * len(names)
         for index in deleted:
-            rows.update(zip(names[start:index], count(first + start)))
-            rows.pop(names[index], None)
-            start = index + 1
-        rows.update(zip(names[start:] if start else names, count(first + start)))
-        self.row_count += len(names)
+            self._live[first + index] = 0
 
-    def mask(self) -> bytearray:
-        """Return one byte a row so far: 1 where it holds a key that exists."""
-        mask = bytearray(self.row_count)
-        for row in self._rows.values():
-            mask[row] = 1
-        return mask
+    def settle(
+        self, name_of: t.Callable[[int], bytes], bound: int | None = None
+    ) -> tuple[bytearray, bytearray]:
+        """Return one byte a row, 1 where its key exists: at the end, and after `bound` rows.
 
-    def by_row(self) -> list[bytes | None]:
-        """Return each row's key where it exists, and give the rest of the memory back."""
-        found: list[bytes | None] = [None] * self.row_count
-        for name, row in self._rows.items():
-            found[row] = name
-        self._rows = {}
-        return found
+        :param name_of: returns the key of a row again.
+        """
+        live = self._live
+        kept = live if bound is None else live[:bound]
+        for rows in self._lots():
+            for group in self._groups(rows):
+                newest: dict[bytes, int] = {}
+                for row in group:
+                    name = name_of(row)
+                    older = newest.get(name)
+                    if older is not None:
+                        live[older] = 0
+                        if row < len(kept):
+                            kept[older] = 0
+                    newest[name] = row
+        self._hashes = array("q")
+        return live, kept
+
+    def _lots(self) -> t.Iterator[array[int]]:
+        """Yield all rows in lots of some thousands; those of one hash are in one lot, in order."""
+        mask = (1 << (self.row_count // _LOT_ROWS).bit_length()) - 1
+        code = "I" if self.row_count <= 0xFFFFFFFF else "Q"
+        lots = [array(code) for _ in range(mask + 1)]
+        put = [lot.append for lot in lots]
+        for row, number in enumerate(self._hashes):
+            put[number & mask](row)
+        put.clear()
+        while lots:
+            yield lots.pop()
+
+    def _groups(self, rows: array[int]) -> t.Iterable[list[int]]:
+        """Return the rows of each hash that more than one has, in order."""
+        hashes = list(map(self._hashes.__getitem__, rows))
+        newest = dict(zip(hashes, rows))
+        groups: dict[int, list[int]] = {}
+        if len(newest) < len(rows):
+            for row, number in zip(rows, hashes):
+                if newest[number] != row:
+                    groups.setdefault(number, []).append(row)
+            for number, group in groups.items():
+                group.append(newest[number])
+        return groups.values()
