@@ -72,7 +72,7 @@ def from_json(data: bytes) -> Owner | None:
         document = json.loads(data)
         owner = Owner(**{field.name: document[field.name] for field in dataclasses.fields(Owner)})
         _time.parse_rfc3339(owner.started_at)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return owner
 

@@ -257,7 +257,7 @@ def load(data: bytes, schema: _Schema, where: str) -> dict[str, t.Any]:
     """
     try:
         document = json.loads(data)
-    except ValueError as exc:  # UnicodeDecodeError and JSONDecodeError are both
+    except (ValueError, RecursionError) as exc:  # UnicodeDecodeError is a ValueError
         raise ManifestInvalid(
             f"{where} is not JSON: {exc}.",
             hint="The file is damaged or was never a record of this collection.",
