@@ -31,6 +31,39 @@ def show(entries: t.Mapping[str, t.Sequence[Entry]], *, runs: int) -> list[str]:
     return [*lines, ""]
 
 
+def show_inside(told: Entry) -> list[str]:
+    """Return lines on what etcd_snapshot_info found in a snapshot."""
+    difference, growth, snapshot = told["difference"], told["growth"], told["snapshot"]
+    changed = ", ".join(
+        f"{difference[f'{kind}_count']:,} {kind}" for kind in ("added", "changed", "removed")
+    )
+    busiest, history = growth["most_rewritten"][0], growth["most_history"][0]
+    rows = [
+        (
+            "hash",
+            f"{snapshot['status_hash']} as etcdutl snapshot status; {snapshot['hash_kv']} HashKV",
+        ),
+        ("since before", f"{changed} of {snapshot['key_count']:,} keys"),
+        (
+            "largest",
+            f"{_named(growth['largest'][0])}, {growth['largest'][0]['size_bytes']:,} bytes",
+        ),
+        ("busiest", f"{_named(busiest)}, written {busiest['version']:,} times"),
+        (
+            "history",
+            f"{growth['history_count']:,} past revisions, {_size(growth['history_bytes'])}; most of "
+            f"{_named(history)}",
+        ),
+        ("query", f"{told['query_result']:,} Secrets are larger than 1,000 bytes"),
+    ]
+    return _table(rows)
+
+
+def _named(item: Entry) -> str:
+    resource, namespace, name = item["resource"], item["namespace"], item["name"]
+    return f"{resource} {namespace}/{name}" if namespace else f"{resource} {name}"
+
+
 def _line(entry: Entry) -> str:
     """Return one entry in one line."""
     word = f"{len(entry['checks'])} checks passed" if entry["verified"] else "NOT VERIFIED"
@@ -65,6 +98,10 @@ def _details(found: t.Sequence[Entry]) -> list[str]:
         ("signature", "good, and each file's sha256 is the one that was signed"),
         *((check["name"].replace("_", " "), _check(check)) for check in entry["checks"]),
     ]
+    return _table(rows)
+
+
+def _table(rows: t.Sequence[tuple[str, str]]) -> list[str]:
     lines = []
     for name, text in rows:
         wrapped = textwrap.wrap(text, WIDTH - 19, break_on_hyphens=False)

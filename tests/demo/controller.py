@@ -117,6 +117,23 @@ class Controller:
             )
         return found
 
+    def inside(self, newest: Entry, older: Entry, identity: Path) -> Entry:
+        """Return what etcd_snapshot_info tells of an entry, compared with an older one."""
+        answer = self._folder / "inside.json"
+        variables = {
+            **self._variables,
+            "demo_answer": str(answer),
+            "demo_cluster": newest["etcd_cluster"],
+            "demo_compare_to": older["id"],
+            "demo_identity": str(identity),
+        }
+        play = Path(__file__).with_name("inside.yml")
+        self._playbook(play, "-i", "localhost,", "-e", json.dumps(variables))
+        told: Entry = json.loads(answer.read_text())
+        if told["snapshot"]["revision"] != newest["revision"]:
+            raise Failed(f"{newest['id']} holds another revision than its manifest says.")
+        return told
+
     def nothing_left(self) -> str:
         """Say that the hosts' spool is empty and that no planted secret can be read anywhere.
 

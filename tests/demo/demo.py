@@ -79,7 +79,7 @@ def _folder() -> Path:
 
 def demo(folder: Path, *, copies: int) -> None:
     """Go through the stages."""
-    stages = Stages(9)
+    stages = Stages(10)
     version = versions.ETCD_DEFAULT
     print("controlplane.etcd: two real etcd clusters on loopback, backed up twice\n")
     with stages.stage(f"etcd {version} from its Go modules (built once, then cached)") as stage:
@@ -107,6 +107,12 @@ def demo(folder: Path, *, copies: int) -> None:
             entries = controller.look()
             stage.notes += archive.show(entries, runs=2)
             stage.notes.append(controller.nothing_left())
+        with stages.stage(
+            "Into prod's newest snapshot, without an etcd (etcd_snapshot_info)"
+        ) as stage:
+            before, newest = entries[prod.name][-2:]
+            told = controller.inside(newest, before, made.identities["ops"])
+            stage.notes += archive.show_inside(told)
         with stages.stage("The newest archive of prod, opened by its RESTORE.txt alone") as stage:
             stage.notes += restore.follow(
                 controller.archive / prod.name / entries[prod.name][-1]["id"],
