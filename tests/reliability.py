@@ -27,6 +27,7 @@ TITLES = {
     "playbook": "Whole backup runs",
     "ssh": "Whole backup runs over ssh",
     "backup": "The modules and the archive",
+    "rotate": "Rotating an archive",
     "elect": "Election and the members' agreement",
     "info": "Looking at a cluster",
     "content": "What proves a snapshot's content",

@@ -135,7 +135,9 @@ class Removal:
         # Renaming takes rights on the prefix alone; half an entry would be left out of sight.
         for folder, _, _ in os.walk(path):
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+                read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+                why = errno.EROFS if read_only else errno.EACCES
+                raise OSError(why, os.strerror(why), folder)
 
     def _acquire(self, descriptor: int, wait_seconds: float) -> None:
         ends = _time.monotonic() + wait_seconds
