@@ -26,7 +26,7 @@ Written by `make bench` from [benchmarks.json](benchmarks.json), which holds eve
 edited by hand. Every figure stands beside its peer's, measured in the same run, in turn (ours, peer,
 ours, peer, …). The databases are filled by a real etcd with objects of a size and a compressibility
 like Kubernetes', 5 % of them rewritten and half of that compacted. Memory is anonymous memory
-(RssAnon), sampled 50 times a second.
+(RssAnon), sampled 20 times a second.
 
 To run it: `make bench` (about 25 minutes on two processors, and 10 more once for filling the
 databases, which stay in the cache), or one measurement alone: `.venv/bin/python bench/run.py archive`
@@ -35,6 +35,8 @@ It needs `age`, `zstd` and OpenSSH's server beside what `make test` needs; no ro
 part of `make test`: a timing that fails there would say more about the machine than about the code.
 """
 
+ORDER = ("archive", "load", "offline", "memory", "clusters")
+
 
 def keep(path: Path, sections: t.Sequence[Section]) -> None:
     """Put measured sections into the file of raw figures; the others stay as they are."""
@@ -42,6 +44,7 @@ def keep(path: Path, sections: t.Sequence[Section]) -> None:
     about = {"measured_at": dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%MZ")}
     for section in sections:
         known[section.name] = {**dataclasses.asdict(section), **about, "machine": machine()}
+    known = {name: known[name] for name in ORDER if name in known}
     path.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
 
 

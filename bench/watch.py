@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import subprocess
 import threading
@@ -15,7 +16,9 @@ import typing as t
 from pathlib import Path
 
 MIB = 1 << 20
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.05
+_LOOK_EVERY = 4
+"""Which processes there are is looked up every so many samples: that costs most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +53,13 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while True:
-            children = _children()
-            for name, root in self._roots.items():
-                used = sum(map(anonymous_bytes, self._below(root, children)))
-                self.peaks[name] = max(self.peaks[name], used)
+        trees: dict[str, list[int]] = {}
+        for turn in itertools.count():
+            if turn % _LOOK_EVERY == 0:
+                children = _children()
+                trees = {name: self._below(root, children) for name, root in self._roots.items()}
+            for name, tree in trees.items():
+                self.peaks[name] = max(self.peaks[name], sum(map(anonymous_bytes, tree)))
             if self._done.wait(_PAUSE_SECONDS):
                 return
 

@@ -70,7 +70,7 @@ def measure(bench: Bench) -> Section:
     time.sleep(3)
     for turn in range(bench.rounds):
         began = time.time()
-        time.sleep(5 if bench.quick else 20)
+        time.sleep(5 if bench.quick else 15)
         windows["idle"].append((began, time.time()))
         began = time.time()
         for _again in range(2):
