@@ -326,6 +326,7 @@ def test_one_member_comes_back_alone(made: Made, programs: Path, tmp_path: Path)
         ("manifest.json", "incorrect signature"),
         ("RESTORE.txt", 'Good "controlplane.etcd" signature'),
         ("data.db.zst.age", "data.db.zst.age: FAILED"),
+        ("tool", ": FAILED"),
     ],
 )
 def test_what_was_changed_is_not_opened(
@@ -334,12 +335,16 @@ def test_what_was_changed_is_not_opened(
     """The text stops before anything clear is written, at whatever was changed since."""
     copied = tmp_path / "archive" / "alpha" / made.entry.name
     shutil.copytree(made.entry, copied)
-    (tmp_path / "archive" / "tools").symlink_to(made.entry.parents[1] / "tools")
+    shutil.copytree(made.entry.parents[1] / "tools", tmp_path / "archive" / "tools")
     signer = made.signer
     if broken == "signer":
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")]
         subprocess.run(argv, check=True)
         signer = tmp_path / "other.pub"
+    elif broken == "tool":
+        # Whoever can write the archive could have his own program run by who restores.
+        for tool in (tmp_path / "archive" / "tools").glob("*/etcd?*tl"):
+            tool.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     else:
         data = bytearray((copied / broken).read_bytes())
         data[-2] ^= 1
@@ -348,3 +353,4 @@ def test_what_was_changed_is_not_opened(
     with pytest.raises(AssertionError, match=re.escape(said)):
         follow(changed, programs, ["variables", "check", "open"], OUT=str(tmp_path / "out"))
     assert not (tmp_path / "out" / "snapshot.db").exists()
+    assert not (tmp_path / "ran").exists()

@@ -121,10 +121,9 @@ def _head(manifest: Manifest) -> list[str]:
 
 
 def _variables(manifest: Manifest, members: list[Member]) -> list[str]:
-    version, deeper = manifest.etcd.server_version, manifest.cluster.instance != MAIN
+    version = manifest.etcd.server_version
     tool = restoring_tool(version)
-    found = [item.path for item in manifest.tools if item.name == tool]
-    up = "../../.." if deeper else "../.."
+    archived = _archived_tool(manifest)
     parts = sorted({file.part for file in manifest.files if file.encryption.scheme != "none"})
     lines = [
         "==== [variables] Set what differs here; a variable that is set already is kept",
@@ -135,8 +134,8 @@ def _variables(manifest: Manifest, members: list[Member]) -> list[str]:
         default("OUT", f"/var/tmp/restore-{manifest.id}"),
         f"# {tool} as the cluster ran it ({plain(version)}); never one of an older minor.",
     ]
-    if found:
-        lines.append(f"$ TOOL=${{TOOL:-$ENTRY/{up}/{quoted(found[0])}}}")
+    if archived:
+        lines.append(f"$ TOOL=${{TOOL:-$ENTRY/{archived[0]}}}")
     else:
         lines.append(f"$ TOOL=${{TOOL:-{tool}}}")
     if parts:
@@ -149,6 +148,16 @@ def _variables(manifest: Manifest, members: list[Member]) -> list[str]:
             f"$ IDENTITY_{part.upper()}=${{IDENTITY_{part.upper()}:-$IDENTITY}}" for part in parts
         ]
     return [*lines, *host_variables(members)]
+
+
+def _archived_tool(manifest: Manifest) -> tuple[str, str] | None:
+    """Return where the restoring tool lies below $ENTRY, for a shell, and its sha256."""
+    tool = restoring_tool(manifest.etcd.server_version)
+    up = "../../.." if manifest.cluster.instance != MAIN else "../.."
+    for item in manifest.tools:
+        if item.name == tool:
+            return f"{up}/{quoted(item.path)}", item.sha256
+    return None
 
 
 def _check(manifest: Manifest, signer: str) -> list[str]:
@@ -176,6 +185,13 @@ def _open(manifest: Manifest) -> list[str]:
     ]
     for file in manifest.files:
         lines.append(f"$ echo {quoted(f'{file.sha256}  {file.name}')} | sha256sum -c -")
+    archived = _archived_tool(manifest)
+    if archived:
+        where, sha256 = archived
+        lines += [
+            "# So is the tool, which lies beside the entries; one that you named is your own affair:",
+            f'$ test ! "$TOOL" -ef "$ENTRY"/{where} || echo "{sha256}  $TOOL" | sha256sum -c -',
+        ]
     for file in manifest.files:
         base = file.name.replace(".zst.age", "").replace(".zst", "")
         if base == "data.db":

@@ -9,6 +9,7 @@ The restore part is run against real etcds in tests/integration/test_archive.py.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
 import shlex
@@ -177,3 +178,35 @@ def test_restore_text_authentication_is_told(golden: manifest.Manifest) -> None:
     with_auth = dataclasses.replace(golden, snapshot=snapshot)
     assert "--user root:PASSWORD" in restore_text.restore_text(with_auth, signer="")
     assert "--user root:PASSWORD" not in restore_text.restore_text(golden, signer="")
+
+
+@pytest.mark.parametrize(("instance", "up"), [("main", "../.."), ("events", "../../..")])
+def test_restore_text_compares_the_tool_that_it_runs(
+    golden: manifest.Manifest, instance: str, up: str, tmp_path: Path
+) -> None:
+    """Whoever can write the archive could have his own program run by who restores."""
+    sha256 = hashlib.sha256(b"good\n").hexdigest()
+    tool = manifest.Tool("etcdutl", "3.6.16", "linux-amd64", "tools/e/etcdutl", 5, sha256)
+    found = dataclasses.replace(
+        golden,
+        tools=(tool,),
+        cluster=dataclasses.replace(golden.cluster, instance=instance),
+        etcd=manifest.EtcdVersions("3.6.16"),
+    )
+    text = restore_text.restore_text(found, signer="")
+    (line,) = (line[2:] for line in text.splitlines() if line.startswith("$ test !"))
+    assert f'"$ENTRY"/{up}/tools/e/etcdutl' in line
+    entry = tmp_path / "a" / "b" / "c"
+    path = Path(os.path.normpath(entry / up)) / "tools" / "e" / "etcdutl"
+    entry.mkdir(parents=True)
+    path.parent.mkdir(parents=True)
+    for content, named, status in (
+        ("good\n", f"{entry}/{up}/tools/e/etcdutl", 0),
+        ("evil\n", f"{entry}/{up}/tools/e/etcdutl", 1),
+        ("evil\n", str(path), 1),
+        ("evil\n", "/usr/local/bin/etcdutl", 0),  # one's own
+    ):
+        path.write_text(content)
+        environ = {**os.environ, "ENTRY": str(entry), "TOOL": named}
+        done = subprocess.run(["bash", "-ec", line], env=environ, capture_output=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
