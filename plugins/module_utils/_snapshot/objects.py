@@ -73,7 +73,7 @@ class ObjectQuery:
         self._jmespath = _deps.load("jmespath")
         try:
             self._tree: Node = self._jmespath.compile(text).parsed
-        except (self._jmespath.exceptions.JMESPathError, ValueError) as exc:
+        except (self._jmespath.exceptions.JMESPathError, ValueError, RecursionError) as exc:
             raise OptionInvalid(
                 f"Option query is not a JMESPath expression: {_one_line(exc)}.", hint=_HINT
             ) from exc
@@ -117,7 +117,13 @@ class ObjectQuery:
     def _evaluate(self, node: Node, data: t.Any) -> t.Any:
         try:
             return self._jmespath.visitor.TreeInterpreter().visit(node, data)
-        except self._jmespath.exceptions.JMESPathError as exc:
+        # The library lets Python's own errors through: a slice's step of 0, odd literals.
+        except (
+            self._jmespath.exceptions.JMESPathError,
+            ValueError,
+            TypeError,
+            RecursionError,
+        ) as exc:
             raise OptionInvalid(
                 f"Option query does not fit the objects: {_one_line(exc)}.", hint=_HINT
             ) from exc

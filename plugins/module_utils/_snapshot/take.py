@@ -14,6 +14,7 @@ import tempfile
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    OptionInvalid,
     SnapshotInvalid,
     SpaceMissing,
 )
@@ -39,16 +40,30 @@ def open_spool(directory: str) -> t.Iterator[t.BinaryIO]:
     """Give an unnamed file of mode 0600 in `directory`: it is gone with its last descriptor.
 
     O_TMPFILE where the file system has it; else a named file, unlinked at once.
+
+    :raises OptionInvalid: no file can be made there.
     """
     try:
-        descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        descriptor = _unnamed(directory)
+    except OSError as exc:
+        raise OptionInvalid(
+            f"The snapshot cannot be spooled into {directory}: {exc.strerror}.",
+            hint="Set spool_dir to a folder that exists, can be written to and is no tmpfs.",
+            path=directory,
+        ) from exc
+    with os.fdopen(descriptor, "w+b", buffering=0) as spool:
+        yield spool
+
+
+def _unnamed(directory: str) -> int:
+    try:
+        return os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
             raise
         descriptor, name = tempfile.mkstemp(prefix=".etcd-spool.", dir=directory)
         os.unlink(name)
-    with os.fdopen(descriptor, "w+b", buffering=0) as spool:
-        yield spool
+        return descriptor
 
 
 def drain(blobs: t.Iterable[bytes], spool: t.BinaryIO, *, source: str, directory: str) -> Spooled:
