@@ -9,6 +9,7 @@ CONTROLPLANE_ETCD_JUDGES=sanity python tests/run.py judges      # those that beg
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import tempfile
@@ -48,22 +49,25 @@ def judge_all() -> list[Verdict]:
 
 
 def _jobs() -> t.Iterator[tuple[str, Job]]:
-    wishes = cores.wanted()
-    made = {wish.label: cores.make(wish) for wish in wishes}
-    own = {made[wish.label].version: wish.python_version for wish in wishes}
+    made = {core.version: (core, own) for core, own in _cores()}
     # The longest first.
-    for core, version in units.jobs(made.get(cores.OLDEST), made["newest"], own):
+    for core, version in units.jobs(list(made.values())):
         name = f"units {core.version} {'.'.join(map(str, version))}"
-        yield name, lambda scratch, core=core, version=version: units.judge(core, version, scratch)
-    for core in {core.version: core for core in made.values()}.values():
-        yield f"sanity {core.version}", lambda scratch, core=core: sanity.judge(core, scratch)
+        yield name, functools.partial(units.judge, core, version)
+    for core, _own in made.values():
+        yield f"sanity {core.version}", functools.partial(sanity.judge, core)
     yield "release", release.judge
+
+
+def _cores() -> t.Iterator[tuple[cores.Core, cores.Version]]:
+    for wish in cores.wanted():
+        yield cores.make(wish), wish.python_version
 
 
 def _judge(name: str, job: Job, scratch: Path) -> list[Verdict]:
     scratch.mkdir()
     start = time.monotonic()
-    verdicts = []
+    verdicts: list[Verdict] = []
     try:
         verdicts += job(scratch)
     except (home.HomeError, subprocess.SubprocessError, OSError) as exc:

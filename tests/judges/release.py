@@ -59,7 +59,7 @@ def judge(scratch: Path) -> t.Iterator[Verdict]:
 
 def _importer(environment: Path, tarball: Path, env: dict[str, str]) -> Verdict:
     """Have galaxy-importer take the release as Galaxy and Automation Hub would; no warning passes."""
-    argv = [environment / "bin" / "python", "-m", "galaxy_importer.main", tarball]
+    argv: list[str | Path] = [environment / "bin" / "python", "-m", "galaxy_importer.main", tarball]
     config = {
         "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true",
         "GALAXY_IMPORTER_OFFLINE_ANSIBLE_LINT": "true",

@@ -17,17 +17,13 @@ from .verdict import Verdict
 FLOOR = (3, 9)
 
 
-def jobs(oldest: Core | None, newest: Core, own: dict[str, Version]) -> list[tuple[Core, Version]]:
-    """Return which core runs on which Python: the newest on all of them, the oldest on its ends.
+def jobs(made: t.Sequence[tuple[Core, Version]]) -> list[tuple[Core, Version]]:
+    """Return which core runs on which Python: each on its controller's, and on the floor.
 
-    `own` is the Python of each core's controller. Between its ends the oldest core has nothing of
-    its own: module_utils and modules see little of Ansible.
+    What lies between is compiled and imported by the sanity tests, and tested by the lane `unit`.
     """
-    there = [version for version in pythons() if version >= FLOOR]
-    found = [(newest, version) for version in there if version <= own[newest.version]]
-    if oldest and oldest.version != newest.version:
-        found += [(oldest, version) for version in sorted({min(there), own[oldest.version]})]
-    return found
+    floor = min(version for version in pythons() if version >= FLOOR)
+    return [(core, version) for core, own in made for version in sorted({floor, own})]
 
 
 def judge(core: Core, version: Version, scratch: Path) -> t.Iterator[Verdict]:

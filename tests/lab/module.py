@@ -1,7 +1,10 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module of the installed collection as Ansible does: a process, its options on stdin."""
+"""Run a module of the installed collection as Ansible does: a process, its options on stdin.
+
+Whatever it answers must be what its RETURN documents.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import subprocess
 import sys
 import typing as t
 from pathlib import Path
+
+from lab import returned
 
 VENV = Path(__file__).resolve().parents[2] / ".venv"
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(VENV / "collections"))
@@ -31,4 +36,6 @@ def run_module(
         check=False,
     )
     assert done.stdout.strip(), done.stderr
-    return t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    answer = t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    assert not (wrong := returned.disagreements(module, answer)), wrong
+    return answer

@@ -33,7 +33,7 @@ import pyrage
 import yaml
 from integration.backup.watch import command_line, descendants, is_held, processes
 
-from lab import objects
+from lab import objects, returned
 
 if t.TYPE_CHECKING:
     from lab.loopback import Cluster
@@ -51,6 +51,10 @@ NO_CLUSTER = "nocluster"
 
 Variables = dict[str, t.Any]
 Handler = t.Callable[[str], None]
+
+
+OF_ANSIBLE = ("_ansible", "ansible_", "attempts", "failed_when_", "item")
+"""What ansible-playbook itself puts into a task's result."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Session:
         self._results: list[dict[str, t.Any]] = []
         self._stats: dict[str, t.Any] = {}
         self._failed: BaseException | None = None
+        self._wrong: list[str] = []
         self._reached: dict[str, threading.Event] = {}
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=lab.root / "runs"))
         self._output = folder / "output"
@@ -122,6 +127,7 @@ class Session:
     def _take(self, event: dict[str, t.Any]) -> None:
         kind = event.pop("kind")
         if kind == "result":
+            self._judge(event.pop("module"), event.pop("answer"))
             self._results.append(event)
         elif kind == "stats":
             self._stats = event["custom"]
@@ -133,6 +139,18 @@ class Session:
             except BaseException as exc:  # shown by wait(): it belongs to the test
                 self._failed = exc
             self._reached.setdefault(event["task"], threading.Event()).set()
+
+    def _judge(self, action: str, answer: dict[str, t.Any]) -> None:
+        """Compare what a module of ours answered with its RETURN; wait() shows what is wrong."""
+        collection, _dot, module = action.rpartition(".")
+        answers = answer.get("results", [answer])
+        if collection != "controlplane.etcd" or any("censored" in each for each in answers):
+            return
+        for each in answers:
+            if each.get("skipped"):
+                continue
+            own = {k: v for k, v in each.items() if not k.startswith(OF_ANSIBLE)}
+            self._wrong += returned.disagreements(module, own)
 
     def wait_for(self, task: str, *, seconds: float = MINUTE) -> None:
         """Wait until a task begins."""
@@ -166,6 +184,7 @@ class Session:
         self._thread.join(MINUTE)
         if self._failed:
             raise self._failed
+        assert not self._wrong, self._wrong
         text = self._output.read_text(errors="replace")
         return Run(status, tuple(self._results), self._stats, text)
 

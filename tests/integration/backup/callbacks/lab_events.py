@@ -46,6 +46,8 @@ class CallbackModule(CallbackBase):
             how=how,
             host=result._host.get_name(),
             task=_plain(result._task),
+            module=str(result._task.action),
+            answer=found if how in ("ok", "failed") else {},
             msg=str(found.get("msg", "")),
             error=dict(found.get("error") or {}),
             warnings=[str(each) for each in found.get("warnings") or ()],

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lab import returned
+
 MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
 DATA = b"no etcd image, and nobody here looks into it"
 SHARED = ("exception", "invocation", "warnings", "deprecations", "changed", "failed")
@@ -35,7 +37,9 @@ def ask(module: str, **params: t.Any) -> dict[str, t.Any]:
         check=False,
     )
     assert done.stdout.strip(), done.stderr
-    return t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    answer = t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    assert not (wrong := returned.disagreements(module, answer)), wrong
+    return answer
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import kubeadm
+from lab import kubeadm, returned
 from lab.pki import ClusterPki
 from lab.planted import secrets_of
 from lab.static_pods import EtcdSettings, Node
@@ -36,7 +36,9 @@ def ask(*, check_mode: bool = False, **params: t.Any) -> tuple[dict[str, t.Any],
         check=False,
     )
     assert done.stdout.strip(), done.stderr
-    return json.loads(done.stdout), done.stdout + done.stderr
+    answer = json.loads(done.stdout)
+    assert not (wrong := returned.disagreements("etcd_kit", answer)), wrong
+    return answer, done.stdout + done.stderr
 
 
 @pytest.fixture
