@@ -31,9 +31,10 @@ def keep(target: str, folder: Path) -> None:
             found |= {packed.read(name) for name in packed.namelist()}
     seeds.parent.mkdir(exist_ok=True)
     named = {hashlib.sha256(data).hexdigest()[:16]: data for data in found}
-    with zipfile.ZipFile(seeds, "w", zipfile.ZIP_LZMA) as packed:
+    with zipfile.ZipFile(seeds, "w") as packed:
         for name, data in sorted(named.items()):
-            packed.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_LZMA)
+            # Dated as ZipInfo does: the file depends on its seeds alone.
+            packed.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, compresslevel=9)
     print(f"{len(named)} seeds in {seeds}")
 
 
