@@ -43,6 +43,6 @@ options:
   max_removals:
     description:
       - In one run no more entries than this are removed. A policy that would remove more is refused, and nothing is removed.
-      - If omitted, 20, or half of all that count, whichever is less, but always one more than the policy has rules.
+      - If omitted, 20, or half of all that count, whichever is less, but always two more than the policy has rules.
     type: int
 """

@@ -76,7 +76,8 @@ class Snapshot:
     """An entry as retention sees it.
 
     `counts`: it is trusted, a regular backup, and all its checks passed; else `why_not` says what
-    it is. `object_count` is compared with its neighbours'. `pinned` and `used_by` say why and by
+    it is. `complete`: it has the kits of all members. `object_count` is compared with its
+    neighbours'. `pinned` and `used_by` say why and by
     whom; None where it is not.
     """
 
@@ -85,6 +86,7 @@ class Snapshot:
     object_count: int = 0
     counts: bool = True
     why_not: str = ""
+    complete: bool = True
     proven: bool = False
     pinned: str | None = None
     used_by: str | None = None
@@ -159,10 +161,10 @@ def apply(
 ) -> list[Verdict]:
     """Judge each entry of one prefix, newest first.
 
-    Never removed: what does not count, the newest that counts, the newest proven, what is pinned or
-    in use, and both sides of a shrink (objects fell by more than a third) unless the ID of the
+    Never removed: what does not count, the newest that counts, the newest complete one, the newest
+    proven, what is pinned or in use, and both sides of a shrink (objects fell by more than a third) unless the ID of the
     entry before it is `released`. `max_removals` takes the place of the cap: 20, or half of all
-    that count, whichever is less, but always one more than the policy has rules: so many one new
+    that count, whichever is less, but always two more than the policy has rules: so many one new
     entry and one new proof can push out.
 
     :raises PolicyEmpty: the policy has no rule.
@@ -222,6 +224,9 @@ def _protected(
     """Yield what no rule can remove, and why."""
     if counted:
         yield counted[0].id, "the newest verified"
+    complete = next((snapshot for snapshot in counted if snapshot.complete), None)
+    if complete and complete is not counted[0]:
+        yield complete.id, "the newest with the kits of all members"
     proven = next((snapshot for snapshot in counted if snapshot.proven), None)
     if proven:
         yield proven.id, "the newest proven by a drill"
@@ -295,7 +300,7 @@ def _check_cap(
     removed = [verdict.snapshot.id for verdict in verdicts if not verdict.keep]
     cap = max_removals
     if cap is None:
-        cap = max(min(MOST_REMOVALS, counted // 2), policy.rule_count + 1)
+        cap = max(min(MOST_REMOVALS, counted // 2), policy.rule_count + 2)
     if len(removed) <= cap:
         return
     more = f" and {len(removed) - _SHOWN} more" if len(removed) > _SHOWN else ""

@@ -13,11 +13,10 @@ description:
     controller.
   - Only entries that count take part and are ever removed. These are trusted, lie where they belong with all of their files,
     are no emergency backups, and passed all of their checks. All others are reported in RV(not_judged).
-  - Never removed are the newest entry that counts, the newest one that a drill has proven, what is pinned by a file C(PINNED)
-    in the entry, what is in use, and the entries before and after a shrink, where objects fell by more than a third, so that
-    a wiped cluster does not rotate its history away.
-  - Before anything is removed, the newest entry that counts and the newest proven one are read in full and compared with the
-    sha256 of their manifests.
+  - Never removed are the newest entry that counts, the newest one with the kits of all members, the newest one that a drill
+    has proven, what is pinned by a file C(PINNED) in the entry, what is in use, and the entries before and after a shrink,
+    where objects fell by more than a third, so that a wiped cluster does not rotate its history away.
+  - Before anything is removed, these newest three are read in full and compared with the sha256 of their manifests.
   - Refused are a policy without a rule, a clock that says that the newest entry is from the future, and more removals than
     O(max_removals).
   - A run that dies leaves an entry whole, or hidden as C(.ID.removed). The next run deletes what is left of it.

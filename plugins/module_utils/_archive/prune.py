@@ -88,8 +88,8 @@ def prune(
 ) -> Pruned:
     """Judge the entries of a prefix and remove the oldest first; `really` false: only judge.
 
-    Before anything goes, the newest entry that counts and the newest proven one are read in full;
-    one that is not what it was counts no more, and all are judged anew.
+    Before anything goes, the newest entry that counts, the newest complete and the newest proven one
+    are read in full; one that is not what it was counts no more, and all are judged anew.
 
     :raises RetentionRefused: nothing may be removed.
     :raises TrustError: there are entries, and none can be trusted.
@@ -161,8 +161,12 @@ class _Seen:
                 released=self._wish.released,
             )
             counted = [each.snapshot for each in verdicts if each.snapshot.counts]
-            rely = [*counted[:1], *[each for each in counted if each.proven][:1]]
-            unread = [each.id for each in rely if each.id not in self._read]
+            rely = [
+                *counted[:1],
+                *[each for each in counted if each.complete][:1],
+                *[each for each in counted if each.proven][:1],
+            ]
+            unread = sorted({each.id for each in rely} - self._read)
             if not unread or all(each.keep for each in verdicts):
                 return verdicts
             for entry in unread:
@@ -199,6 +203,7 @@ class _Seen:
             object_count=_objects(entry.manifest) if entry.manifest else 0,
             counts=not why_not,
             why_not=why_not,
+            complete=_is_complete(entry.manifest),
             proven=proven,
             pinned=pinned,
             used_by=used_by,
@@ -239,6 +244,10 @@ def _created_at(entry: str) -> dt.datetime:
         return names.entry_time(entry)
     except EtcdToolError:  # the 13th month
         return _BEGINNING
+
+
+def _is_complete(found: Manifest | None) -> bool:
+    return found is not None and bool(found.kit) and not found.members_without_kit
 
 
 def _objects(found: Manifest) -> int:

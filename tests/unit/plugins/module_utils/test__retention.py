@@ -122,16 +122,16 @@ def test_apply_clock_far_ahead_loses_nothing() -> None:
     [
         (10, Policy(keep_last=1), 5),
         (100, Policy(keep_last=1), 20),
-        (4, Policy(keep_last=1, keep_daily=1, keep_weekly=1), 4),
-        (0, Policy(keep_last=1), 2),
+        (4, Policy(keep_last=1, keep_daily=1, keep_weekly=1), 5),
+        (0, Policy(keep_last=1), 3),
     ],
 )
-def test_apply_cap_is_twenty_or_half_but_more_than_the_rules(
+def test_apply_cap_is_twenty_or_half_but_two_more_than_the_rules(
     count: int, policy: Policy, cap: int
 ) -> None:
     entries = daily(count)
-    within = dataclasses.replace(policy, keep_last=max(1, count - cap), keep_daily=0, keep_weekly=0)
-    assert len(removed(apply(within, entries, now=NOW, max_removals=cap))) <= cap
+    within = dataclasses.replace(policy, keep_last=max(1, count - cap))
+    assert len(removed(apply(within, entries, now=NOW))) <= cap
     if count > cap + 1:
         over = Policy(keep_last=count - cap - 1)
         with pytest.raises(RemovalsCapped) as caught:
@@ -247,6 +247,7 @@ def histories(draw: st.DrawFn, *, odd: bool = True) -> list[Snapshot]:
                 object_count=draw(st.sampled_from([0, 1, 50, 66, 67, 99, 100, 150])),
                 counts=counts,
                 why_not="" if counts else "damaged: so it is",
+                complete=not draw(rarely),
                 proven=draw(rarely),
                 pinned=draw(st.sampled_from([None] * 9 + ["so"])),
                 used_by=draw(st.sampled_from([None] * 9 + ["process 1"])),
@@ -277,9 +278,10 @@ def test_the_last_good_ones_survive(entries: list[Snapshot], policy: Policy) -> 
     counted = [each for each in entries if each.counts]
     if counted:
         assert counted[-1].id in stay
-    proven = [each for each in counted if each.proven]
-    if proven:
-        assert proven[-1].id in stay
+    for good in ("proven", "complete"):
+        have = [each for each in counted if getattr(each, good)]
+        if have:
+            assert have[-1].id in stay
     for each in entries:
         if not each.counts or each.pinned is not None or each.used_by is not None:
             assert each.id in stay
@@ -354,7 +356,9 @@ def test_rules_keep_the_newest_of_each_of_the_newest_buckets(
 ) -> None:
     """Said in another way than it is done: by the sets of hours, days, weeks, months and years."""
     plain = [
-        dataclasses.replace(each, proven=False, pinned=None, used_by=None, object_count=0)
+        dataclasses.replace(
+            each, complete=True, proven=False, pinned=None, used_by=None, object_count=0
+        )
         for each in entries
     ]
     wanted = {plain[-1].id} if plain else set()

@@ -45,6 +45,7 @@ if t.TYPE_CHECKING:
 NOW = dt.datetime(2026, 11, 23, 14, 50, tzinfo=dt.timezone.utc)
 DAY = dt.timedelta(days=1)
 LAST = _retention.Policy(keep_last=1)
+IDS = ["cp1", "cp2", "cp3"]
 STEPS = ["looked", "renamed", "synced", "unheld", "deleted"]
 
 
@@ -251,6 +252,17 @@ def test_pinned_by_what_cannot_be_read(tmp_path: Path) -> None:
     assert pins.pinned(str(tmp_path)) == ""
     os.mkfifo(tmp_path / "PINNED")
     assert pins.pinned(str(tmp_path)) == ""
+
+
+def test_prune_newest_with_all_kits_stays(bench: Bench) -> None:
+    older, full, gone, newest = (
+        bench.add(now=NOW - days * DAY, kits=kits).entry.id
+        for days, kits in ((4, IDS), (3, IDS), (2, ["cp1"]), (1, ["cp2"]))
+    )
+    done = rotate(bench)
+    assert done.removed == (older, gone)
+    assert reasons_of(done, full) == ("the newest with the kits of all members",)
+    assert there(bench) == [full, newest, "identity"]
 
 
 # Proofs
