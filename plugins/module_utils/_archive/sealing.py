@@ -47,6 +47,8 @@ _NO_RECIPIENTS = (
 
 # What no message may ever show: somebody gave a private key where a public one belongs.
 _PRIVATE = re.compile(r"AGE-SECRET-KEY|AGE-PLUGIN-|PRIVATE KEY|ssh-key-v1", re.IGNORECASE)
+# Compression has a thread of its own, beside encryption and hashing; it holds a few jobs in memory.
+_JOB_BYTES = 1 << 20
 _SSH_TYPES = ("ssh-ed25519", "ssh-rsa")
 
 
@@ -158,7 +160,10 @@ def seal(
     start = _time.monotonic()
     zstandard = _deps.load("zstandard")
     source, target = Source(reader), Target(writer)
-    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, write_checksum=True, threads=1, job_size=_JOB_BYTES
+    )
+    compressor = zstandard.ZstdCompressor(compression_params=parameters)
     with compressor.stream_reader(source, closefd=False) as compressed:
         if recipients:
             keys = [_load_recipient(text, "A recipient") for text in recipients]
