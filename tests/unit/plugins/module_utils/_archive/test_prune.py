@@ -46,7 +46,13 @@ NOW = dt.datetime(2026, 11, 23, 14, 50, tzinfo=dt.timezone.utc)
 DAY = dt.timedelta(days=1)
 LAST = _retention.Policy(keep_last=1)
 IDS = ["cp1", "cp2", "cp3"]
-STEPS = ["looked", "renamed", "synced", "unheld", "deleted"]
+STEPS = {
+    "looked": "when an entry was about to go",
+    "renamed": "when an entry was renamed",
+    "synced": "when an entry's renaming was durable",
+    "unheld": "when an entry was about to be deleted",
+    "deleted": "when an entry was deleted",
+}
 
 
 def wish_of(bench: Bench, policy: _retention.Policy = LAST, **changes: t.Any) -> prune.Wish:
@@ -349,7 +355,9 @@ def test_in_use_of_an_entry_that_is_gone_says_so(bench: Bench) -> None:
         pass
 
 
-def test_in_use_from_just_before_the_renaming_gets_it_back(bench: Bench) -> None:
+def test_in_use_from_just_before_the_renaming_gets_it_back(
+    bench: Bench, reliability: t.Any
+) -> None:
     old, _ = add(bench, 2), add(bench, 1)
     me = owner.of_process(os.getpid(), now=NOW)
     with contextlib.ExitStack() as stack:
@@ -366,6 +374,11 @@ def test_in_use_from_just_before_the_renaming_gets_it_back(bench: Bench) -> None
         )
         assert found.verified
     assert rotate(bench).removed == (old,)
+    reliability(
+        "an entry taken into use between the look and its removal",
+        "it gets its name back, whole",
+        area="rotate",
+    )
 
 
 # Killed, and two at once
@@ -392,7 +405,9 @@ def killed_at(bench: Bench, step: str, *, half: bool = False) -> None:
 
 @pytest.mark.parametrize("half", [False, True], ids=["whole", "half"])
 @pytest.mark.parametrize("step", STEPS)
-def test_prune_killed_is_finished_by_the_next(bench: Bench, step: str, half: bool) -> None:
+def test_prune_killed_is_finished_by_the_next(
+    bench: Bench, step: str, half: bool, reliability: t.Any
+) -> None:
     made = [add(bench, days) for days in (3, 2, 1)]
     killed_at(bench, step, half=half)
     # Whole or out of sight, never half an entry under its name.
@@ -407,6 +422,11 @@ def test_prune_killed_is_finished_by_the_next(bench: Bench, step: str, half: boo
     assert done.finished == ((made[0],) if hidden else ())
     assert there(bench) == [made[2], "identity"]
     assert rotate(bench).finished == ()
+    reliability(
+        f"kill -9 of a rotation {STEPS[step]}{', half of its files gone' if half else ''}",
+        "no half entry is listed; the next run finishes it",
+        area="rotate",
+    )
 
 
 def test_prune_hidden_stays_while_nothing_else_counts(bench: Bench) -> None:
