@@ -224,12 +224,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 def action(call: _module.Call) -> _module.Outcome:
     """Judge the entries, and remove what no reason keeps."""
     params = call.params
-    key = params["signing_key"] if not params["allowed_signers"] else None
-    public = trust.signing_from_key(key).public_key if key else None
     wish = prune.Wish(
         place=store.open_store(params["archive"]),
         prefix=names.Prefix(params["etcd_cluster"], params["etcd_instance"] or names.MAIN),
-        signers=trust.Signers.parse(params["allowed_signers"], default=public),
+        signers=_argspec.signers(params),
         policy=_argspec.policy_from_params(params),
         depth=params["verify"],
         max_removals=params["max_removals"],
