@@ -464,6 +464,11 @@ tools:
       returned: success
       type: str
       sample: linux-amd64
+    sha256:
+      description: Its sha256. Null where it cannot be read.
+      returned: success
+      type: str
+      sample: f75e29c29206a637ce6ad32e9fa03e3205ea2be0d32708eea53947f8bd370b73
 host:
   description: The host itself.
   returned: success

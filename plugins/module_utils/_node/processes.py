@@ -16,6 +16,8 @@ import re
 import shutil
 import subprocess
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
+
 __all__ = ["EtcdProcess", "Tool", "find_etcd", "find_tools"]
 
 _PROGRAMS = ("etcd", "k3s", "k3s-server")  # k3s runs etcd inside its own process
@@ -51,6 +53,8 @@ class Tool:
     version: str | None
     platform: str
     """What it runs on, in Go's words: linux-amd64, linux-arm64."""
+    sha256: str | None
+    """An archive has one file for all clusters of a version: this one is known by its bytes."""
 
 
 def find_etcd(data_dir: str) -> EtcdProcess | None:
@@ -75,8 +79,15 @@ def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
     for name in _TOOLS:
         path = _beside(process, name) or _on_path(name)
         if path:
-            found.append(Tool(name, path, _version(name, path), _platform()))
+            found.append(Tool(name, path, _version(name, path), _platform(), _sha256(path)))
     return tuple(found)
+
+
+def _sha256(path: str) -> str | None:
+    try:
+        return _files.sha256_file(path)
+    except OSError:
+        return None
 
 
 def _beside(process: EtcdProcess | None, name: str) -> str | None:

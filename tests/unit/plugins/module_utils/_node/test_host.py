@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -124,6 +125,8 @@ def test_find_tools_beside_the_program_before_path(
     found = {tool.name: tool for tool in processes.find_tools(process)}
     assert found["etcd"].path == str(tmp_path / "image" / "etcd")
     assert found["etcd"].version == "3.5.9"
+    said = (tmp_path / "image" / "etcd").read_bytes()
+    assert found["etcd"].sha256 == hashlib.sha256(said).hexdigest()
     assert found["etcdutl"].path == str(tmp_path / "path" / "etcdutl")
     assert found["etcdutl"].version == "3.6.1"
 
