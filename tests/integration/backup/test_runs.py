@@ -125,7 +125,8 @@ def test_two_runs_at_once(lab: BackupLab, alpha: Cluster, reliability: t.Any) ->
     proxy = Proxy(alpha.endpoints[0], hold=True)
     hosts = {"alpha": lab.hosts(alpha)}
     held = {"alpha": lab.hosts(alpha, etcd_endpoints=[proxy.endpoint])}
-    first = lab.start(held)
+    # On a busy machine the second run comes only after the stream of this one has been idle for long.
+    first = lab.start(held, etcd_backup_stream_idle_timeout="10m")
     assert proxy.held.wait(120)
     refused = lab.backup(hosts)
     said = refused.verdict("alpha")
