@@ -55,6 +55,7 @@ class Sheaf:
         places: tuple[list[int], list[int], list[int]],
         sizes: tuple[list[int], list[int]],
         key_starts: list[int],
+        ends: list[int],
     ) -> None:
         self.source = b"".join(runs)
         self._file = file
@@ -63,7 +64,7 @@ class Sheaf:
         self.key_starts = key_starts
         self.count = len(key_starts)
         self.value_starts = list(map(add, key_starts, self.key_sizes))
-        self.ends = list(map(add, self.value_starts, self.value_sizes))
+        self.ends = ends
         self._keys: list[bytes] | None = None
 
     @classmethod
@@ -95,13 +96,11 @@ class Sheaf:
             value_sizes += table[3::4]
             runs.append(source[data_start : data_start + run_size])
             size += run_size
-        sizes = map(add, key_sizes, value_sizes)
-        if [*key_starts, size] != list(accumulate(sizes, initial=0)):
-            return None
-        if max(key_sizes) > MAX_KEY_SIZE:
+        ends = list(accumulate(map(add, key_sizes, value_sizes)))
+        if key_starts != [0, *ends[:-1]] or ends[-1] != size or max(key_sizes) > MAX_KEY_SIZE:
             return None
         places = ([page.page_id for page in pages], firsts, shifts)
-        return cls(source, runs, places, (key_sizes, value_sizes), key_starts)
+        return cls(source, runs, places, (key_sizes, value_sizes), key_starts, ends)
 
     @property
     def keys(self) -> list[bytes]:

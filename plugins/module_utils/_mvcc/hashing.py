@@ -8,7 +8,8 @@ from __future__ import annotations
 import typing as t
 from array import array
 from bisect import bisect_right
-from itertools import compress
+from itertools import compress, repeat
+from operator import sub
 
 from .crc import Crc
 from .keyvalue import REWRITTEN, KeyValue, WireError, message_key, parse_key_value, varint
@@ -89,23 +90,21 @@ class Batch:
 
     def growth(self, least: int) -> Growth:
         """Return what makes the database large here; values up to `least` bytes are small."""
-        leaf = self._leaf
-        large, heads, history = [], [], []
-        places = zip(self._names, self._live, leaf.value_starts, leaf.ends)
-        for row, (name, live, start, end) in enumerate(places):
-            if not live:
-                history.append((name, end - start))
-                continue
-            head = start + len(name) + (2 if len(name) < 0x80 else 3)
-            heads.append((head, end))
-            if end - head > least:
-                large.append(row)
+        leaf, names, live = self._leaf, self._names, self._live
+        heads = [
+            start + len(name) + (2 if len(name) < 0x80 else 3)
+            for start, name in zip(leaf.value_starts, names)
+        ]
+        found = compress(map(REWRITTEN.match, repeat(leaf.source), heads, leaf.ends), live)
+        large = [
+            row for row, size in enumerate(map(sub, leaf.ends, heads)) if size > least and live[row]
+        ]
         sizes = ((e.key, e.value_end - e.value_start) for e in map(self._entry, large))
-        found = [REWRITTEN.match(leaf.source, head, end) for head, end in heads]
+        dead = () if len(self.keys) == len(names) else zip(names, live, leaf.value_sizes)
         return Growth(
             large=[pair for pair in sizes if pair[1] > least],
-            rewritten=[(key, varint(m[1])[0]) for key, m in zip(self.keys, found) if m],
-            history=history,
+            rewritten=[(name, varint(m[1])[0]) for name, m in zip(self.keys, found) if m],
+            history=[(name, size) for name, alive, size in dead if not alive],
         )
 
     def entries(self) -> t.Iterator[KeyValue]:

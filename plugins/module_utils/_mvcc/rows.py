@@ -9,7 +9,7 @@ import struct
 import typing as t
 from array import array
 from bisect import bisect_left
-from operator import add, sub
+from operator import sub
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
 
@@ -107,15 +107,14 @@ def user_keys(leaf: Leaves) -> list[bytes]:
     """Return the user's key of each row."""
     source, starts = leaf.source, leaf.value_starts
     if min(leaf.value_sizes) >= 2:
-        get = source.__getitem__
-        lengths = list(map(get, [at + 1 for at in starts]))
+        heads = b"".join([source[at : at + 2] for at in starts])
+        tags, lengths = heads[::2], heads[1::2]
         if (
-            bytes(map(get, starts)).count(_KEY_TAG) == leaf.count
-            and max(lengths) < 0x80
+            tags.count(_KEY_TAG) == leaf.count
+            and lengths.isascii()
             and max(map(sub, lengths, leaf.value_sizes)) <= -2
         ):
-            firsts = [at + 2 for at in starts]
-            return [source[a:b] for a, b in zip(firsts, map(add, firsts, lengths))]
+            return [source[at + 2 : at + 2 + size] for at, size in zip(starts, lengths)]
     found = []
     for index, (start, end) in enumerate(zip(starts, leaf.ends)):
         try:
