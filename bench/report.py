@@ -91,14 +91,14 @@ def _section(read: dict[str, t.Any]) -> Section:
 def _verdicts(known: dict[str, t.Any], sections: list[Section]) -> str:
     lines = ["## The bars", "", "| bar | measured | verdict |", "|---|---|---|"]
     for section in sections:
-        for bar in section.bars:
-            limit, value = _figure(bar.limit), _figure(bar.value)
-            short = f"**short**: {value} {bar.unit} of {limit} {bar.unit}"
+        for each in section.bars:
+            limit, value = _figure(each.limit), _figure(each.value)
+            short = f"**short**: {value} {each.unit} of {limit} {each.unit}"
             lines.append(
-                f"| {section.title}: {bar.text} | {value} {bar.unit} | "
-                f"{'holds' if bar.holds else short} |"
+                f"| {section.title}: {each.text} | {value} {each.unit} | "
+                f"{'holds' if each.holds else short} |"
             )
-    held = sum(bar.holds for section in sections for bar in section.bars)
+    held = sum(each.holds for section in sections for each in section.bars)
     total = sum(len(section.bars) for section in sections)
     return "\n".join([*lines, "", f"{held} of {total} hold.", ""])
 

@@ -191,7 +191,7 @@ def apply(
     verdicts = []
     for snapshot in sorted(snapshots, key=_age, reverse=True):
         if not snapshot.counts:
-            held = [reason for _, reason in _held(snapshot)]
+            held = [reason for _other, reason in _held(snapshot)]
             reasons = (f"not judged: {snapshot.why_not}", *held)
             verdicts.append(Verdict(snapshot, keep=True, reasons=reasons))
             continue

@@ -303,14 +303,25 @@ growth:
       description: The keys that were written most often since they were made, if more than once.
       type: list
       elements: dict
-      sample: [{"etcd_key": "/registry/leases/kube-system/kube-scheduler", "resource": "coordination.k8s.io/leases", "namespace": "kube-system", "name": "kube-scheduler", "version": 41233}]
+      sample:
+        - etcd_key: /registry/leases/kube-system/kube-scheduler
+          resource: coordination.k8s.io/leases
+          namespace: kube-system
+          name: kube-scheduler
+          version: 41233
     most_history:
       description:
         - The keys whose past revisions, kept until the next compaction, take the most room. Where more than 20,000 keys have
           some, those with little are forgotten on the way, and a figure may be too low.
       type: list
       elements: dict
-      sample: [{"etcd_key": "/registry/leases/kube-node-lease/n1", "resource": "coordination.k8s.io/leases", "namespace": "kube-node-lease", "name": "n1", "revision_count": 31, "size_bytes": 16430}]
+      sample:
+        - etcd_key: /registry/leases/kube-node-lease/n1
+          resource: coordination.k8s.io/leases
+          namespace: kube-node-lease
+          name: n1
+          revision_count: 31
+          size_bytes: 16430
     history_count:
       description: Past revisions and deletions of all keys that are still kept.
       type: int
@@ -382,7 +393,12 @@ error:
   description: What failed, for C(rescue) to branch on. C(kind) is stable.
   type: dict
   returned: failure
-  sample: {"kind": "snapshot_invalid", "message": "Snapshot /a.db is empty.", "hint": "Copy it again, or choose another one.", "endpoint": null, "path": "/a.db"}
+  sample:
+    kind: snapshot_invalid
+    message: Snapshot /a.db is empty.
+    hint: Copy it again, or choose another one.
+    endpoint: null
+    path: /a.db
 """
 
 import contextlib

@@ -131,7 +131,7 @@ def test_a_rotation_that_fails_leaves_the_backup(
     }
     hosts = {
         name: {f"{name}-cp1": lab.host(f"{name}-cp1", {**given, "etcd_retention": policy})}
-        for name, (policy, _) in wishes.items()
+        for name, (policy, _other) in wishes.items()
     }
     run = lab.backup(hosts, etcd_backup_lock_timeout="3m")
     assert run.status == 2
@@ -296,7 +296,7 @@ def test_prune_three_at_once(
 ) -> None:
     made = {old(days).name for days in range(6, 0, -1)}
     results: list[dict[str, t.Any]] = []
-    threads = [threading.Thread(target=lambda: results.append(prune(lab))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: results.append(prune(lab))) for _turn in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -500,7 +500,7 @@ class TestDisks:
     def test_a_file_that_cannot_be_deleted(
         self, lab: BackupLab, small: tuple[SmallDisk, list[str]], reliability: t.Any
     ) -> None:
-        _, before = small
+        _other, before = small
         stuck = next((lab.archive / "alpha" / before[0]).glob("data.db*"))
         run("chattr", "+i", stuck)
         try:
@@ -527,7 +527,7 @@ class TestDisks:
         self, lab: BackupLab, small: tuple[SmallDisk, list[str]], reliability: t.Any
     ) -> None:
         """The archive is nobody's, but one entry was put there by root: it can be read."""
-        _, before = small
+        _other, before = small
         for path in [lab.archive, *lab.archive.rglob("*")]:
             if "lost+found" not in path.parts:
                 os.chown(path, 65534, 65534)

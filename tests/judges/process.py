@@ -24,7 +24,7 @@ class Done:
 
 
 def run(
-    argv: t.Sequence[str | Path], *, cwd: Path, env: t.Mapping[str, str], timeout: float = 1800
+    argv: t.Sequence[str | Path], *, cwd: Path, env: t.Mapping[str, str], timeout: float = 3600
 ) -> Done:
     """Run a program to its end; its two outputs come as one, in the order it wrote them."""
     done = subprocess.run(

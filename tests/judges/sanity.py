@@ -16,7 +16,7 @@ from .verdict import Verdict
 
 _RUNNING = re.compile(r'Running sanity test "([^"]+)"(?: on Python (\S+))?$')
 _NOTHING = "No tests applicable."
-_SKIPPED = re.compile(r"WARNING: (Skipping sanity test .*|.* sanity test .*skip.*)", re.IGNORECASE)
+_SKIPPED = re.compile(r"WARNING: (Skipping sanity test .*|Required program .* not found.*)")
 _ABSENT = re.compile(
     r'Skipping sanity test "([^"]+)" on Python (\S+) because it could not be found'
 )

@@ -49,11 +49,10 @@ def lab() -> t.Iterator[Lab]:
         lab.up()
         yield lab
         return
-    with _free_prefix() as prefix:
-        lab = Lab(prefix)
+    with contextlib.ExitStack() as stack:
+        lab = Lab(stack.enter_context(_free_prefix()))
         lab.down()
-        with lab:
-            yield lab
+        yield stack.enter_context(lab)
 
 
 @pytest.fixture(scope="session")

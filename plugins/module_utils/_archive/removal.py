@@ -118,7 +118,7 @@ class Removal:
         path = self._place.path(self._prefix, entry)
         total = 0
         with self._changing(path, "read"):
-            for folder, _, files in os.walk(path):
+            for folder, _folders, files in os.walk(path):
                 for name in files:
                     with contextlib.suppress(FileNotFoundError):
                         total += os.lstat(os.path.join(folder, name)).st_size
@@ -133,7 +133,7 @@ class Removal:
 
     def _refuse_what_would_stay(self, path: str) -> None:
         # Renaming takes rights on the prefix alone; half an entry would be left out of sight.
-        for folder, _, _ in os.walk(path):
+        for folder, _folders, _names in os.walk(path):
             if not os.access(folder, os.W_OK | os.X_OK):
                 read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
                 why = errno.EROFS if read_only else errno.EACCES

@@ -176,7 +176,7 @@ class Live:
         """Yield all rows in lots of some thousands; those of one hash are in one lot, in order."""
         mask = (1 << (self.row_count // _LOT_ROWS).bit_length()) - 1
         code = "I" if self.row_count <= 0xFFFFFFFF else "Q"
-        lots = [array(code) for _ in range(mask + 1)]
+        lots = [array(code) for _turn in range(mask + 1)]
         put = [lot.append for lot in lots]
         for row, number in enumerate(self._hashes):
             put[number & mask](row)

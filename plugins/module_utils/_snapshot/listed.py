@@ -66,8 +66,8 @@ def open_lists(limit: int, dest: str | None) -> t.Iterator[Lists]:
             path=dest,
         )
     try:
-        with _files.part_file(dest) as target:
-            yield Lists(limit, target)
+        with contextlib.ExitStack() as stack:
+            yield Lists(limit, stack.enter_context(_files.part_file(dest)))
     except OSError as exc:
         raise ArchiveError(
             f"The lists cannot be written to {dest}: {exc.strerror or exc}.",

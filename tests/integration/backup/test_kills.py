@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
@@ -258,12 +259,12 @@ def test_the_archives_module_is_killed(lab: BackupLab, alpha: Cluster, reliabili
     for task in ("Begin an entry in the archive", "Sign and add the entry"):
         accomplices: list[Accomplice] = []
 
-        def at_task(name: str, task: str = task, waiting: list[Accomplice] = accomplices) -> None:
-            if name == task:
+        def at_task(waiting: list[Accomplice], awaited: str, name: str) -> None:
+            if name == awaited:
                 look = under_way(lab, "localhost", "etcd_archive_add")
                 waiting.append(Accomplice(look, end))
 
-        run = lab.backup(hosts, handler=at_task)
+        run = lab.backup(hosts, handler=functools.partial(at_task, accomplices, task))
         for each in accomplices:
             each.join()
         said = run.verdict("alpha")

@@ -279,7 +279,9 @@ def main() -> None:
     text = json.dumps(recorded, ensure_ascii=False, separators=(",", ":"))
     RECORDED.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
     changes = recorded["changes"]
-    print(f"{len(changes)} changes, {len({key for key, *_ in changes})} keys, {len(text)} bytes,")
+    print(
+        f"{len(changes)} changes, {len({key for key, *_rest in changes})} keys, {len(text)} bytes,"
+    )
     print(f"{RECORDED.stat().st_size} bytes in {RECORDED}")
 
 

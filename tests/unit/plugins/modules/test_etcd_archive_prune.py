@@ -86,7 +86,7 @@ def add(where: dict[str, t.Any]) -> str:
 
 
 def test_prune_returns_what_it_documents(where: dict[str, t.Any]) -> None:
-    made = sorted(add(where) for _ in range(3))
+    made = sorted(add(where) for _turn in range(3))
     folder = Path(where["archive"], "prod")
     (folder / made[0] / "manifest.json.sig").unlink()
     done = prune(where, keep_last=1)
@@ -106,7 +106,7 @@ def test_prune_returns_what_it_documents(where: dict[str, t.Any]) -> None:
 
 
 def test_prune_check_diff_real_and_again(where: dict[str, t.Any]) -> None:
-    made = sorted(add(where) for _ in range(3))
+    made = sorted(add(where) for _turn in range(3))
     folder = Path(where["archive"], "prod")
     options = {**where, "keep_last": 2}
     check = prune(options, _ansible_check_mode=True)
@@ -135,7 +135,7 @@ def test_prune_check_diff_real_and_again(where: dict[str, t.Any]) -> None:
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], list[str]]:
     """An archive of two entries, for what changes nothing."""
     where = options_of(tmp_path_factory.mktemp("two"))
-    return where, sorted(add(where) for _ in range(2))
+    return where, sorted(add(where) for _turn in range(2))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ Ask = t.Callable[..., dict[str, t.Any]]
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
-    found = [pyrage.x25519.Identity.generate() for _ in range(2)]
+    found = [pyrage.x25519.Identity.generate() for _turn in range(2)]
     paths = [tmp_path / f"identity{number}" for number in range(2)]
     for path, identity in zip(paths, found):
         path.write_text(f"{identity}\n")

@@ -81,7 +81,7 @@ def test_changed_documents_are_read_or_refused(reliability: Reliability) -> None
     for seed in range(120):
         chosen = random.Random(seed)
         bad = bytearray(GOOD)
-        for _ in range(chosen.choice([1, 3])):
+        for _turn in range(chosen.choice([1, 3])):
             bad[chosen.randrange(len(bad))] = chosen.randrange(256)
         ends[_read(bytes(bad))] += 1
     assert ends[False] > 2 * ends[True] > 0

@@ -243,7 +243,7 @@ def test_prune_archive_or_cluster_that_is_not_there_is_named(bench: Bench) -> No
 
 @pytest.mark.parametrize("name", ["PINNED", "pinned.txt", "Pinned"])
 def test_prune_pinned_stays_and_says_why(bench: Bench, name: str) -> None:
-    pinned, gone, _ = (add(bench, days) for days in (3, 2, 1))
+    pinned, gone, _other = (add(bench, days) for days in (3, 2, 1))
     (bench.folder / pinned / name).write_text("before the\n\x1b[31mupgrade\n" + "x" * 1000)
     done = rotate(bench)
     assert done.removed == (gone,)
@@ -279,7 +279,7 @@ def reasons_of(done: prune.Pruned, entry: str) -> tuple[str, ...]:
 
 
 def test_prune_newest_proven_stays(bench: Bench) -> None:
-    older, proven, failed, gone, _ = (add(bench, days) for days in (6, 5, 4, 3, 2))
+    older, proven, failed, gone, _other = (add(bench, days) for days in (6, 5, 4, 3, 2))
     prove(bench, older, 4)
     prove(bench, proven, 3)
     prove(bench, failed, 3)
@@ -290,7 +290,7 @@ def test_prune_newest_proven_stays(bench: Bench) -> None:
 
 
 def test_prune_proof_of_something_else_does_not_count(bench: Bench, tmp_path: Path) -> None:
-    proven, replay, image, unsigned, stranger, odd, _ = (
+    proven, replay, image, unsigned, stranger, odd, _other = (
         add(bench, d) for d in (8, 7, 6, 5, 4, 3, 2)
     )
     genuine = prove(bench, proven, 1)
@@ -312,7 +312,7 @@ def test_prune_proof_of_something_else_does_not_count(bench: Bench, tmp_path: Pa
 
 
 def test_in_use_stays_until_it_is_let_go(bench: Bench) -> None:
-    old, _ = add(bench, 2), add(bench, 1)
+    old, _other = add(bench, 2), add(bench, 1)
     me = owner.of_process(os.getpid(), now=NOW - 5 * DAY)
     with uses.in_use(bench.place, bench.prefix, old, user=me) as told:
         assert told
@@ -324,7 +324,7 @@ def test_in_use_stays_until_it_is_let_go(bench: Bench) -> None:
 
 
 def test_in_use_marks_of_the_dead_do_not_count(bench: Bench) -> None:
-    old, _ = add(bench, 2), add(bench, 1)
+    old, _other = add(bench, 2), add(bench, 1)
     here = owner.of_process(os.getpid(), now=NOW)
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -358,7 +358,7 @@ def test_in_use_of_an_entry_that_is_gone_says_so(bench: Bench) -> None:
 def test_in_use_from_just_before_the_renaming_gets_it_back(
     bench: Bench, reliability: t.Any
 ) -> None:
-    old, _ = add(bench, 2), add(bench, 1)
+    old, _other = add(bench, 2), add(bench, 1)
     me = owner.of_process(os.getpid(), now=NOW)
     with contextlib.ExitStack() as stack:
 
@@ -465,7 +465,7 @@ def test_prune_two_at_once_wait_or_say_so(bench: Bench) -> None:
 
 
 def test_prune_a_backup_that_is_being_added_is_left_alone(bench: Bench) -> None:
-    old, _ = add(bench, 2), add(bench, 1)
+    old, _other = add(bench, 2), add(bench, 1)
     part = bench.place.start(
         bench.prefix, "20261123T145000Z-00000000", owner.of_process(1, now=NOW)
     )

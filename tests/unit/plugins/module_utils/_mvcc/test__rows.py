@@ -26,13 +26,16 @@ def test_live_random_history_is_that_of_a_dictionary(seed: int, spread: int) -> 
     random_ = random.Random(seed)
     history = [
         (f"key-{random_.randrange(random_.choice([3, 40]))}".encode(), random_.random() < 0.3)
-        for _ in range(random_.randrange(200))
+        for _turn in range(random_.randrange(200))
     ]
     live = Live(lambda name: hash(name) % spread)
     at = 0
     while at < len(history):
         lot = history[at : at + random_.randint(1, 20)]
-        live.add([name for name, _ in lot], [i for i, (_, deleted) in enumerate(lot) if deleted])
+        live.add(
+            [name for name, _other in lot],
+            [i for i, (_other, deleted) in enumerate(lot) if deleted],
+        )
         at += len(lot)
     assert live.row_count == len(history)
     bound = random_.choice([None, random_.randint(0, len(history))])

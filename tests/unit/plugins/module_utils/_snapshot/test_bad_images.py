@@ -154,7 +154,7 @@ def test_read_empty_databases() -> None:
 def test_read_nested_buckets_need_no_recursion(depth: int) -> None:
     file = bolt_writer.File(1024)
     child = file.add(2, 0, b"")
-    for _ in range(depth):
+    for _turn in range(depth):
         header = struct.pack("<QQ", child, 0)
         child = file.add(2, 1, bolt_writer.leaf_body([(b"b", header)], flags=1))
     image = file.finish({b"auth": child})

@@ -55,7 +55,7 @@ VALUES: dict[str, bytes] = {
     "encrypted, odd names": b"k8s:enc:aescbc:v1:\xff\n\x1b[2J\x00:rest",
 }
 _nested = b""
-for _ in range(5000):
+for _turn in range(5000):
     _nested = field(2, _nested)
 VALUES["protobuf, nested 5,000 deep"] += _nested
 
