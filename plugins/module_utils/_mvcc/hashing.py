@@ -9,7 +9,7 @@ import typing as t
 from array import array
 from bisect import bisect_right
 from itertools import compress, repeat
-from operator import sub
+from operator import add, sub
 
 from .crc import Crc
 from .keyvalue import REWRITTEN, KeyValue, WireError, message_key, parse_key_value, varint
@@ -21,6 +21,12 @@ if t.TYPE_CHECKING:
     from .rows import Leaves
 
 __all__ = ["Batch", "KeyHasher", "Pages"]
+
+# Rows of more bytes are not searched through to find how a value starts.
+_LARGE = 512
+# The most that stands before the value beside the key, as etcd writes a KeyValue: the key's tag and
+# length, three numbers, and the value's tag and length.
+_BEFORE_VALUE = 64
 
 
 class Pages:
@@ -115,12 +121,25 @@ class Batch:
         """Yield the live keys that may have `marker` in their value: all that do, and few more."""
         leaf = self._leaf
         find, ends = leaf.source.find, leaf.ends
+        if ends[-1] - leaf.key_starts[0] > _LARGE * leaf.count:
+            yield from map(self._entry, self._rows_with(marker))
+            return
         at = find(marker, leaf.key_starts[0], ends[-1])
         while at >= 0:
             row = bisect_right(ends, at)
             if self._live[row]:
                 yield self._entry(row)
             at = find(marker, ends[row], ends[-1])
+
+    def _rows_with(self, marker: bytes) -> t.Iterator[int]:
+        """Yield the live rows whose value may start with `marker`, without reading large values."""
+        leaf, window = self._leaf, _BEFORE_VALUE + len(marker)
+        starts = list(map(add, leaf.value_starts, map(len, self._names)))
+        limits = [start + window for start in starts]
+        found = map(leaf.source.find, repeat(marker), starts, map(min, limits, leaf.ends))
+        for row, at in enumerate(found):
+            if at >= 0 and self._live[row]:
+                yield row
 
     def _entry(self, row: int) -> KeyValue:
         leaf = self._leaf

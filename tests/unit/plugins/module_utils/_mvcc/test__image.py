@@ -180,12 +180,16 @@ def test_read_image_visit_yields_the_live_keys(name: str) -> None:
     assert sorted(batched) == sorted(seen)
 
 
-def test_read_image_batch_find_yields_every_marked_value() -> None:
+@pytest.mark.parametrize(("tail", "big"), [(0, 0), (2000, 0), (2000, 1 << 62)])
+def test_read_image_batch_find_yields_every_marked_value(tail: int, big: int) -> None:
     rows = []
     for main in range(2, 400):
         value = (b"marked" if main % 3 == 0 else b"plain") * (main % 5)
-        key = f"/k/{main}".encode()
-        rows.append((bolt_writer.revision(main), bolt_writer.key_value(key, value, main, main, 1)))
+        value += b"x" * tail if value else b""
+        key = f"/k/{main}".encode() + b"long" * (main % 2 * 40)
+        mod = big + main
+        message = bolt_writer.key_value(key, value, mod, mod, mod, lease=big)
+        rows.append((bolt_writer.revision(main), message))
     found: set[bytes] = set()
     read_image(
         Database(bolt_writer.build({b"key": rows})),
@@ -193,7 +197,8 @@ def test_read_image_batch_find_yields_every_marked_value() -> None:
             each.key for each in batch.find(b"marked") if b"marked" in each.value
         ),
     )
-    assert found == {f"/k/{main}".encode() for main in range(2, 400) if main % 3 == 0 and main % 5}
+    marked = [main for main in range(2, 400) if main % 3 == 0 and main % 5]
+    assert found == {f"/k/{main}".encode() + b"long" * (main % 2 * 40) for main in marked}
 
 
 def _naive_hash(rows: list[tuple[bytes, bytes]], revision: int, compact: int, skip: bool) -> int:
