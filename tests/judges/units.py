@@ -18,12 +18,14 @@ FLOOR = (3, 9)
 
 
 def jobs(made: t.Sequence[tuple[Core, Version]]) -> list[tuple[Core, Version]]:
-    """Return which core runs on which Python: each on its controller's, and on the floor.
+    """Return which core runs on which Python: each on its controller's, the newest on the floor.
 
     What lies between is compiled and imported by the sanity tests, and tested by the lane `unit`.
     """
     floor = min(version for version in pythons() if version >= FLOOR)
-    return [(core, version) for core, own in made for version in sorted({floor, own})]
+    newest, own = made[-1]
+    lowest = [(newest, floor)] if floor != own else []
+    return [*lowest, *reversed(made)]
 
 
 def judge(core: Core, version: Version, scratch: Path) -> t.Iterator[Verdict]:
