@@ -48,7 +48,8 @@ options:
     type: int
   hash_compact_revision:
     description:
-      - The compact revision of the member that is compared with, if it has compacted since. If omitted, the snapshot's own.
+      - The compact revision of the member that is compared with, if it has compacted since; no lower one than the snapshot's
+        own. If omitted, that.
     type: int
   etcd_version:
     description:
@@ -75,7 +76,8 @@ options:
   dest:
     description:
       - File to write the whole lists to, one JSON object a line, with the C(list) that it belongs to and its C(item). Mode 0600.
-        Not written in check mode. If omitted, what is over O(limit) is not told.
+        Not written in check mode. A file that this module reads is not overwritten. If omitted, what is over O(limit) is not
+        told.
     type: path
 extends_documentation_fragment:
   - controlplane.etcd._archive
@@ -459,9 +461,10 @@ def action(call: _module.Call) -> _module.Outcome:
         query=params["query"],
     )
     dest = None if call.check_mode else params["dest"]
+    spare = [*params["identities"], *([compared.where] if compared else [])]
     with (
-        _open(params["path"] or params["id"], params) as snapshot,
-        open_lists(params["limit"], dest) as lists,
+        _open(params["id"] if params["path"] is None else params["path"], params) as snapshot,
+        open_lists(params["limit"], dest, spare=(snapshot.where, *spare)) as lists,
     ):
         result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
         warnings = [
@@ -498,6 +501,7 @@ def main() -> None:
     _module.run(
         ARGUMENT_SPEC,
         action,
+        needs=["google_crc32c"],
         mutually_exclusive=[("path", "id")],
         required_one_of=[("path", "id")],
     )

@@ -10,6 +10,7 @@ import heapq
 import typing as t
 from collections import Counter
 
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SnapshotInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
     Catalogue,
 )
@@ -155,7 +156,8 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     """Prove a snapshot's structure and read it.
 
     :raises DatabaseInvalid: it breaks bbolt's format or etcd's.
-    :raises SnapshotInvalid: `hash_revision` is not in it.
+    :raises SnapshotInvalid: `hash_revision` is not in it, or it is compacted past
+        `hash_compact_revision`.
     :raises OptionInvalid: the query can't be used.
     """
     catalogue = Catalogue(wish.etcd_prefix)
@@ -186,6 +188,7 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         skip_compacted_tombstones=version is None or not counts_compacted_tombstones(version),
         visit_batch=visit,
     )
+    _check_compact_revision(wish.hash_compact_revision, summary)
     _list_growth(growth, catalogue, lists)
     for namespace, counts in _by_namespace(catalogue):
         lists.add("namespaces", {"namespace": namespace, **counts})
@@ -207,6 +210,15 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         query=_answer(query, lists) if query else None,
         difference=told,
     )
+
+
+def _check_compact_revision(asked: int | None, summary: ImageSummary) -> None:
+    if asked is not None and max(asked, 0) < summary.compact_revision:
+        raise SnapshotInvalid(
+            f"HashKV with compact revision {asked} cannot be had from this image: it is compacted "
+            f"up to {summary.compact_revision}, and what was there before is gone.",
+            hint="Compact the member that is compared with, too, or compare another one.",
+        )
 
 
 def _list_growth(growth: _Growth, catalogue: Catalogue, lists: Lists) -> None:

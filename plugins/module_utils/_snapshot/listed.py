@@ -12,7 +12,10 @@ import typing as t
 from collections import Counter
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import ArchiveError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    ArchiveError,
+    OptionInvalid,
+)
 
 __all__ = ["Lists", "open_lists"]
 
@@ -49,16 +52,23 @@ class Lists:
 
 
 @contextlib.contextmanager
-def open_lists(limit: int, dest: str | None) -> t.Iterator[Lists]:
+def open_lists(limit: int, dest: str | None, *, spare: t.Iterable[str] = ()) -> t.Iterator[Lists]:
     """Give lists; the file `dest`, mode 0600, is there once the context ends well.
 
     Nothing else may raise an OSError in it.
 
+    :raises OptionInvalid: `dest` is one of the files in `spare`.
     :raises ArchiveError: `dest` can't be written.
     """
     if dest is None:
         yield Lists(limit, None)
         return
+    if os.path.realpath(dest) in {os.path.realpath(path) for path in spare}:
+        raise OptionInvalid(
+            f"Option dest is {dest}, which is read: it would be overwritten with the lists.",
+            hint="Set dest to another file.",
+            path=dest,
+        )
     if os.path.lexists(dest) and not os.path.isfile(dest):
         raise ArchiveError(
             f"The lists cannot be written to {dest}: there is something that is no file.",

@@ -102,7 +102,16 @@ class ObjectQuery:
         for text, (_node, kept) in self._parts.items():
             if self._whole is None:
                 rest = _replaced(rest, text, kept)
-        return self._evaluate(rest, self._whole if self._whole is not None else [])
+        answer = self._evaluate(rest, self._whole if self._whole is not None else [])
+        try:
+            for item in answer if isinstance(answer, list) else [answer]:
+                json.dumps(item, allow_nan=False)
+        # A bare &expression, and to_number('NaN').
+        except (TypeError, ValueError) as exc:
+            raise OptionInvalid(
+                f"Option query gives what JSON can't hold: {_one_line(exc)}.", hint=_HINT
+            ) from exc
+        return answer
 
     def _work(self) -> None:
         lot, self._lot = self._lot, []

@@ -11,6 +11,8 @@ import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import tarfile
 import typing as t
 import zipfile
@@ -166,6 +168,9 @@ BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
     "query, a step of 0": ({"query": "[::0]"}, "slice step cannot be zero"),
     "query, an odd number": ({"query": f"[?size_bytes>`{'9' * 9000}`]"}, "Option query "),
     "query, a deep literal": ({"query": f"`{'[' * 100_000}`"}, "Option query is not a JMESPath"),
+    "query, an expression": ({"query": "&name"}, "Option query gives what JSON can't hold"),
+    "query, a list of them": ({"query": "[&name]"}, "Option query gives what JSON can't hold"),
+    "query, not a number": ({"query": "to_number('NaN')"}, "Option query gives what JSON"),
     "hash_revision past the end": ({"hash_revision": 1 << 70}, "cannot be had from this image"),
     "hash_revision below 0": ({"hash_revision": -5}, "cannot be had from this image"),
     "compare_to a folder": ({"compare_to": "/proc"}, "Snapshot /proc cannot be read: it is a fold"),
@@ -182,6 +187,52 @@ def test_bad_options_are_named(tmp_path: Path, keys: Keys, ask: Ask, name: str) 
     path.write_bytes(_sealed(IMAGE, keys.recipient))
     said = ask(path, **{"identities": [keys.identity], "names_path": False, **options})
     assert said["failed"] and finding in said["msg"], said["msg"]
+
+
+def test_path_of_nothing_is_no_file(ask: Ask) -> None:
+    said = ask(t.cast("Path", ""), names_path=False)
+    assert "cannot be opened: No such file" in said["msg"]
+
+
+@pytest.mark.parametrize("asked", [0, 68])
+def test_compact_revision_before_the_own_is_refused(tmp_path: Path, ask: Ask, asked: int) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(snapshots.image("3.6.16/tombstone"))
+    assert ask(path)["snapshot"]["compact_revision"] == 69
+    said = ask(path, hash_compact_revision=asked)
+    assert f"with compact revision {asked} cannot be had" in said["msg"]
+    assert ask(path, hash_compact_revision=69)["snapshot"] == ask(path)["snapshot"]
+
+
+@pytest.mark.parametrize("name", ["data.db.zst.age", "older.db", "identity0", "link", "./older.db"])
+def test_dest_never_takes_the_place_of_what_is_read(
+    tmp_path: Path, keys: Keys, ask: Ask, name: str
+) -> None:
+    path, older = tmp_path / "data.db.zst.age", tmp_path / "older.db"
+    path.write_bytes(_sealed(IMAGE, keys.recipient))
+    older.write_bytes(IMAGE)
+    (tmp_path / "link").symlink_to(older)
+    before = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    dest = f"{tmp_path}/{name}"
+    options = {"identities": [keys.identity], "compare_to": str(older), "dest": dest}
+    said = ask(path, names_path=False, **options)
+    assert said["error"]["kind"] == "option_invalid" and dest in said["msg"]
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+def test_missing_library_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    # As on a host where no environment was made: where there is one, the module starts again in it.
+    module = etcd_snapshot_info.__name__
+    code = f"import sys; sys.modules['google_crc32c'] = None; import {module} as m; m.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"path": str(tmp_path / "nothing.db")}}),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)["error"]["kind"] == "dependency_missing", done.stderr
 
 
 def test_terabytes_of_holes_are_read_no_further_than_needed(tmp_path: Path, ask: Ask) -> None:
