@@ -77,8 +77,7 @@ class Snapshot:
 
     `counts`: it is trusted, a regular backup, and all its checks passed; else `why_not` says what
     it is. `complete`: it has the kits of all members. `object_count` is compared with its
-    neighbours'. `pinned` and `used_by` say why and by
-    whom; None where it is not.
+    neighbours'. `pinned` and `used_by` say why and by whom; None where it is not.
     """
 
     id: str
@@ -162,11 +161,12 @@ def apply(
     """Judge each entry of one prefix, newest first.
 
     Never removed: what does not count, the newest that counts, the newest complete one, the newest
-    proven, what is pinned or in use, and both sides of a shrink (objects fell by more than a third) unless the ID of the
-    entry before it is `released`. `max_removals` takes the place of the cap: 20, or half of all
-    that count, whichever is less, but always two more than the policy has rules: so many one new
-    entry and one new proof can push out.
+    proven, what is pinned or in use, and both sides of a shrink (objects fell by more than a third)
+    unless the ID of the entry before it is `released`. `max_removals` takes the place of the cap:
+    20, or half of all that count, whichever is less, but always two more than the policy has rules:
+    so many one new entry and one new proof can push out.
 
+    :raises OptionInvalid: `max_removals` is below 0.
     :raises PolicyEmpty: the policy has no rule.
     :raises ClockImplausible: the newest entry is more than CLOCK_TOLERANCE ahead of `now`.
     :raises RemovalsCapped: there are more removals than the cap.
@@ -176,6 +176,11 @@ def apply(
             "The retention policy has no rule: it would keep nothing.",
             hint="Set at least one of keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, "
             "keep_yearly and keep_within.",
+        )
+    if max_removals is not None and max_removals < 0:
+        raise OptionInvalid(
+            f"Option max_removals is {max_removals}: a number of entries is 0 or more.",
+            hint="Set 0 to have nothing removed, or leave the option out.",
         )
     counted = sorted((s for s in snapshots if s.counts), key=_age, reverse=True)
     _check_clock(counted, now)

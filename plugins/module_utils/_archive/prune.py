@@ -91,10 +91,13 @@ def prune(
     Before anything goes, the newest entry that counts, the newest complete and the newest proven one
     are read in full; one that is not what it was counts no more, and all are judged anew.
 
+    :raises OptionInvalid: what is released is no entry's ID.
     :raises RetentionRefused: nothing may be removed.
     :raises TrustError: there are entries, and none can be trusted.
     :raises ArchiveError: there is no such archive, cluster, or right to remove; Locked: see lock().
     """
+    for entry in wish.released:
+        names.entry_time(entry)
     _must_exist(wish)
     here = owner.of_process(os.getpid(), now=now)
 
@@ -123,7 +126,7 @@ def prune(
         removed=tuple(wanted),
         freed_bytes=sum(sizes[entry] for entry in wanted),
         finished=tuple(left),
-        warnings=(*seen.warnings, *_stray(wish)),
+        warnings=(*dict.fromkeys(seen.warnings), *_stray(wish)),
     )
 
 

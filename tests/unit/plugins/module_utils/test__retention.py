@@ -145,6 +145,8 @@ def test_apply_cap_of_nothing_removes_nothing() -> None:
     with pytest.raises(RemovalsCapped, match="no more than 0"):
         apply(Policy(keep_last=2), daily(3), now=NOW, max_removals=0)
     assert not removed(apply(Policy(keep_last=3), daily(3), now=NOW, max_removals=0))
+    with pytest.raises(OptionInvalid, match="max_removals is -1"):
+        apply(Policy(keep_last=3), daily(3), now=NOW, max_removals=-1)
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,19 @@ def test_prune_proof_of_something_else_does_not_count(bench: Bench, tmp_path: Pa
         assert any(word in each for each in done.warnings), word
 
 
+def test_prune_says_once_what_is_wrong_with_a_proof_of_an_entry_read_twice(bench: Bench) -> None:
+    _gone, newest = add(bench, 2), add(bench, 1)
+    prove(bench, newest, 0, sha256="0" * 64)
+    assert [newest in each for each in rotate(bench).warnings] == [True]
+
+
+def test_prune_release_of_what_is_no_entry_is_refused(bench: Bench) -> None:
+    made = [add(bench, days) for days in (2, 1)]
+    with pytest.raises(OptionInvalid, match="'latest' is not the ID"):
+        rotate(bench, released=("latest",))
+    assert there(bench) == [*made, "identity"]
+
+
 # In use
 
 
