@@ -70,12 +70,13 @@ options:
     type: str
   limit:
     description:
-      - How many items of a list are returned. Lists can be long, and AWX cuts long results.
+      - How many items of a list are returned, 0 to 1000. Lists can be long, and AWX cuts long results.
     type: int
     default: 10
   dest:
     description:
       - File to write the whole lists to, one JSON object a line, with the C(list) that it belongs to and its C(item). Mode 0600.
+        C(largest) and C(most_rewritten) have O(limit) items there, too.
         Not written in check mode. A file that this module reads is not overwritten. If omitted, what is over O(limit) is not
         told.
     type: path

@@ -122,6 +122,7 @@ def open_path(path: str, keys: Keys, *, skip_hash_check: bool) -> t.Iterator[Ope
 def open_entry(entry: str, shelf: Shelf, keys: Keys) -> t.Iterator[Opened]:
     """Open the snapshot of an archive's entry, `latest` or by ID, once all its files are trusted.
 
+    :raises ArchiveError: there is no such entry.
     :raises TrustError: signature, manifest or sha256 do not hold.
     """
     found = _trusted(_newest(shelf) if entry == "latest" else entry, shelf)
@@ -164,6 +165,12 @@ def _newest(shelf: Shelf) -> str:
 
 
 def _trusted(entry: str, shelf: Shelf) -> Manifest:
+    if entry not in shelf.place.entries(shelf.prefix):
+        raise ArchiveError(
+            f"Archive {shelf.place.location} has no entry {entry} of {shelf.prefix}.",
+            hint="Choose another entry: etcd_archive_info lists them.",
+            path=shelf.place.path(shelf.prefix, entry),
+        )
     judged = entries.read_entry(
         shelf.place, shelf.prefix, entry, signers=shelf.signers, depth="files"
     )

@@ -20,8 +20,10 @@ import pytest
 import zstandard
 from unit.fixtures import bolt_writer, snapshots
 
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, store
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import seal
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    ArchiveError,
     DatabaseInvalid,
     SealError,
     SnapshotInvalid,
@@ -204,3 +206,13 @@ def test_hand_made_image_is_opened(tmp_path: Path) -> None:
     path.write_bytes(bolt_writer.build({b"key": [], b"meta": []}))
     with open_it(path) as found:
         assert found.database.page_count
+
+
+def test_entry_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prod").mkdir()
+    entry = "20261123T145000Z-7c9e1a2b"
+    shelf = opened.Shelf(store.open_store(str(tmp_path)), names.Prefix("prod"), None)
+    keys = opened.Keys((), str(tmp_path))
+    with pytest.raises(ArchiveError) as caught, opened.open_entry(entry, shelf, keys):
+        pass
+    assert f"{tmp_path} has no entry {entry} of prod" in str(caught.value)
