@@ -12,7 +12,9 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+import pyrage
 import pytest
+import zstandard
 
 from lab import objects, versions
 from lab.archived import Keys, ask, asked, back_up
@@ -156,6 +158,25 @@ def test_entry_that_is_not_trusted_is_not_read(
     # A file of it can be looked into all the same, by its own name.
     by_path = {k: v for k, v in archived.options.items() if k in ("identities", "spool_dir")}
     assert asked("etcd_snapshot_info", path=str(sealed), **by_path)["file"]["entry"] is None
+
+
+def test_file_without_its_own_trailer_is_read_with_a_warning(
+    archived: Archived, tmp_path: Path
+) -> None:
+    identity = pyrage.x25519.Identity.from_str(archived.keys.identity.read_text().strip())
+    packed = pyrage.decrypt(
+        (Path(archived.second["path"]) / "data.db.zst.age").read_bytes(), [identity]
+    )
+    image = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
+    image[-1] ^= 1
+    path = tmp_path / "snapshot.db"
+    path.write_bytes(image)
+    refused = ask("etcd_snapshot_info", path=str(path))
+    assert refused["error"]["kind"] == "snapshot_invalid"
+    assert str(path) in refused["msg"]
+    found = asked("etcd_snapshot_info", path=str(path), skip_hash_check=True)
+    assert found["checks"][0]["result"] == "failed"
+    assert "do not restore it" in json.dumps(found["warnings"])
 
 
 def test_nothing_is_left_and_nothing_is_named_while_it_is_open(archived: Archived) -> None:

@@ -323,7 +323,6 @@ def test_damaged_images_without_their_checksums(tmp_path: Path, ask: Ask) -> Non
         ends[bool(said.get("failed"))] += 1
         if not said.get("failed"):
             assert said["checks"][0]["result"] == "failed"
-            assert "do not restore it" in json.dumps(said["warnings"])
     assert ends[True] > 30 and ends[False] > 5
 
 
