@@ -147,7 +147,7 @@ entries:
       type: str
       sample: before the upgrade to 1.35
     used_by:
-      description: Who reads it right now, null if nobody does.
+      description: Which process marked it as in use, null if none that lives did.
       type: str
       sample: null
     size_bytes:

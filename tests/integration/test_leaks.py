@@ -112,6 +112,7 @@ class Controller:
                 "for a module", str(self.identities["for a module"])
             ),
             leaks_identity_kit=self._lookup("for a kit", str(self.identities["for a kit"])),
+            leaks_identity_file=str(self._file("ops", str(self.identities["ops"]))),
             leaks_key_text=f"{{{{ lookup('ansible.builtin.file', '{self.other_key}') }}}}",
         )
         children = found["all"]["children"]["etcd"]["children"]
@@ -136,10 +137,13 @@ class Controller:
             "no-signing-key": {"etcd_signing_key": str(self.root / "keys" / "none")},
         }
 
-    def _lookup(self, name: str, text: str) -> str:
+    def _file(self, name: str, text: str) -> Path:
         path = self.root / "keys" / name.replace(" ", "-")
         path.write_text(text)
-        return f"{{{{ lookup('ansible.builtin.file', '{path}') }}}}"
+        return path
+
+    def _lookup(self, name: str, text: str) -> str:
+        return f"{{{{ lookup('ansible.builtin.file', '{self._file(name, text)}') }}}}"
 
     def run(self, core: cores.Core, *arguments: str | Path, **environment: str) -> Run:
         """Run ansible-playbook at -vvv, watched."""

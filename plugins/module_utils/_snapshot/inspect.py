@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import json
 import typing as t
 from collections import Counter
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SnapshotInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    OptionInvalid,
+    SnapshotInvalid,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
     Catalogue,
 )
@@ -69,6 +73,8 @@ class Inspection:
 
 
 _ROW = 1 << 48
+# AWX cuts a result at 700,000 bytes, and there is more than this one in it.
+_MOST_ANSWER_BYTES = 64 << 10
 # A bound on memory: some MiB.
 _MOST_HISTORY = 20_000
 
@@ -249,6 +255,13 @@ def _by_namespace(catalogue: Catalogue) -> list[tuple[str, dict[str, t.Any]]]:
 def _answer(query: ObjectQuery, lists: Lists) -> Answer:
     answer = query.finish()
     if not isinstance(answer, list):
+        size_bytes = len(json.dumps(answer))
+        if size_bytes > _MOST_ANSWER_BYTES:
+            raise OptionInvalid(
+                f"Option query gives {size_bytes} bytes that are no list, and so can't be cut; a "
+                f"result holds up to {_MOST_ANSWER_BYTES}.",
+                hint="Have it give a list: limit and dest are for those.",
+            )
         return Answer(answer, None)
     for item in answer:
         lists.add("query", item)

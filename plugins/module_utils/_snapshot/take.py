@@ -48,7 +48,7 @@ def open_spool(directory: str) -> t.Iterator[t.BinaryIO]:
     except OSError as exc:
         raise OptionInvalid(
             f"The snapshot cannot be spooled into {directory}: {exc.strerror}.",
-            hint="Set spool_dir to a folder that exists, can be written to and is no tmpfs.",
+            hint="Set spool_dir to a folder that exists, can be written to.",
             path=directory,
         ) from exc
     with os.fdopen(descriptor, "w+b", buffering=0) as spool:

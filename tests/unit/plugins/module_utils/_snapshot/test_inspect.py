@@ -157,6 +157,11 @@ def test_query_that_cannot_be_used_is_said(query: str, db: Path) -> None:
     assert "[?resource=='secrets'" in str(error.value)
 
 
+def test_query_that_gives_much_in_one_piece_is_refused(db: Path) -> None:
+    with pytest.raises(OptionInvalid, match="bytes that are no list"):
+        look(db, query="{all: [*].etcd_key}")
+
+
 def test_query_that_keeps_too_much_is_refused(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "_MOST", 3000)
     with pytest.raises(OptionInvalid, match="more than 3000 objects"):
