@@ -317,7 +317,7 @@ DISKS = [
     (
         "archivefull",
         "disk full on the controller's archive, mid-transfer",
-        ["archivefull-cp1", "has 0 free"],
+        ["archivefull-cp1", "No room on the controller", "free"],
     ),
     ("archivelate", "disk full on the controller's archive, at the manifest", ["no room left"]),
 ]
