@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import re
 import signal
@@ -26,6 +27,7 @@ __all__ = ["Call", "Outcome", "exposed", "run"]
 _RUNTIME_PYTHON = "/opt/controlplane-etcd/venv/bin/python"
 
 _PRIVATE_KEY = re.compile(r"AGE-SECRET-KEY-|AGE-PLUGIN-|PRIVATE KEY-----", re.IGNORECASE)
+_END_SECONDS = 5
 # Shorter lines of a key would hide words that mean something else.
 _KEY_LINE = 16
 
@@ -113,6 +115,7 @@ def run(
     module.hide()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
+    atexit.register(_end_in_time)
     call = Call(module.params, module.check_mode, module._diff)
     try:
         _ensure(needs)
@@ -144,6 +147,16 @@ def _is_file(path: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def _end_in_time() -> None:
+    """Have the kernel end this process should the interpreter not get to its own end.
+
+    Seen with grpc: freed that late, a channel waits for a thread that is gone (_channel.py,
+    _ChannelCallState.__del__). All that is ours is done and cleaned up by then.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_END_SECONDS)
 
 
 def _exit(number: int, _frame: object) -> t.NoReturn:
