@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import stat
-import time
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import ArchiveError, Locked
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.locks import lock_within
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.store import (
@@ -30,7 +29,6 @@ if t.TYPE_CHECKING:
 __all__ = ["Removal"]
 
 _SUFFIX = ".removed"
-_LOOK_SECONDS = 0.2
 # Some network file systems lock no folders; then the renaming alone decides who removes an entry.
 _NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
@@ -140,25 +138,18 @@ class Removal:
                 raise OSError(why, os.strerror(why), folder)
 
     def _acquire(self, descriptor: int, wait_seconds: float) -> None:
-        ends = _time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            locked = lock_within(descriptor, wait_seconds)
+        except OSError as exc:
+            if exc.errno in _NO_LOCKS:
                 return
-            except BlockingIOError as exc:
-                left = ends - _time.monotonic()
-                if left <= 0:
-                    raise Locked(
-                        f"Another run is removing entries of {self.folder}; waited "
-                        f"{wait_seconds:g} s.",
-                        hint="Wait for it, or raise lock_timeout.",
-                        path=self.folder,
-                    ) from exc
-            except OSError as exc:
-                if exc.errno in _NO_LOCKS:
-                    return
-                raise
-            time.sleep(min(_LOOK_SECONDS, max(left, 0.01)))
+            raise
+        if not locked:
+            raise Locked(
+                f"Another run is removing entries of {self.folder}; waited {wait_seconds:g} s.",
+                hint="Wait for it, or raise lock_timeout.",
+                path=self.folder,
+            )
 
     @contextlib.contextmanager
     def _changing(self, path: str, verb: str) -> t.Iterator[None]:

@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import Locked
 
-__all__ = ["host_lock"]
+__all__ = ["host_lock", "lock_within"]
 
 # Not /run/lock: on Debian any user can put files of any name there.
 _SYSTEM_FOLDER = "/run/controlplane.etcd"
@@ -101,20 +101,29 @@ def _open(path: str) -> int:
 
 
 def _acquire(descriptor: int, path: str, wait_seconds: float) -> None:
+    if not lock_within(descriptor, wait_seconds):
+        holder = os.pread(descriptor, 200, 0).decode("ascii", "replace").strip()
+        raise Locked(
+            f"Another run holds {path} ({holder or 'it has not said which'}); waited "
+            f"{wait_seconds:g} s.",
+            hint="Wait for it, or raise lock_timeout; if that process hangs, end it: the "
+            "lock goes with it.",
+            path=path,
+        )
+
+
+def lock_within(descriptor: int, wait_seconds: float) -> bool:
+    """Take an exclusive flock; tell whether it could be had in `wait_seconds`.
+
+    :raises OSError: the file system has no such locks.
+    """
     ends = _time.monotonic() + wait_seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as exc:
+            return True
+        except BlockingIOError:
             left = ends - _time.monotonic()
             if left <= 0:
-                holder = os.pread(descriptor, 200, 0).decode("ascii", "replace").strip()
-                raise Locked(
-                    f"Another run holds {path} ({holder or 'it has not said which'}); waited "
-                    f"{wait_seconds:g} s.",
-                    hint="Wait for it, or raise lock_timeout; if that process hangs, end it: the "
-                    "lock goes with it.",
-                    path=path,
-                ) from exc
+                return False
         time.sleep(min(_LOOK_SECONDS, max(left, 0.01)))
