@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import typing as t
 import zlib
-from collections import Counter
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
@@ -34,7 +33,6 @@ class Difference:
     """
 
     def __init__(self, older: Older, listed: t.Callable[[str, bytes], None]) -> None:
-        self.counts: Counter[str] = Counter({"added": 0, "changed": 0, "removed": 0})
         self._left = older.found
         self._listed = listed
 
@@ -43,18 +41,14 @@ class Difference:
         for key, mark in _marks(batch):
             before = self._left.pop(key, None)
             if before is None:
-                self._note("added", key)
+                self._listed("added", key)
             elif before != mark:
-                self._note("changed", key)
+                self._listed("changed", key)
 
     def finish(self) -> None:
         """Note what only the older one holds."""
         for key in sorted(self._left):
-            self._note("removed", key)
-
-    def _note(self, kind: str, key: bytes) -> None:
-        self.counts[kind] += 1
-        self._listed(kind, key)
+            self._listed("removed", key)
 
 
 def _marks(batch: Batch) -> t.Iterator[tuple[bytes, int]]:

@@ -204,7 +204,7 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         told = {
             "compared_to": compared.where,
             "compared_revision": compared.revision,
-            **_told(difference, by_resource, lists),
+            **_told(by_resource, lists),
         }
     return Inspection(
         summary=summary,
@@ -268,15 +268,13 @@ def _answer(query: ObjectQuery, lists: Lists) -> Answer:
     return Answer(lists.first("query"), len(answer))
 
 
-def _told(
-    difference: Difference, by_resource: Counter[tuple[str, str]], lists: Lists
-) -> dict[str, t.Any]:
+def _told(by_resource: Counter[tuple[str, str]], lists: Lists) -> dict[str, t.Any]:
     resources: dict[str, dict[str, int]] = {}
     for (resource, kind), count in sorted(by_resource.items()):
         resources.setdefault(resource, {"added": 0, "changed": 0, "removed": 0})[kind] = count
     told: dict[str, t.Any] = {"resources": resources}
     for kind in ("added", "changed", "removed"):
-        told[f"{kind}_count"] = difference.counts[kind]
+        told[f"{kind}_count"] = lists.counts[kind]
         told[kind] = lists.first(kind)
     return told
 

@@ -80,13 +80,10 @@ class ObjectQuery:
         self._catalogue = catalogue
         self._parts: dict[str, tuple[Node, list[t.Any]]] = {}
         self._rest = self._split(self._tree)
+        self._whole: list[t.Any] = []
         if _needs_list(self._rest):
-            whole = {"type": "identity", "children": []}
-            self._parts, self._rest = {}, self._tree
-            self._whole: list[t.Any] | None = []
-            self._parts[json.dumps(whole)] = (whole, self._whole)
-        else:
-            self._whole = None
+            self._parts = {"": ({"type": "identity", "children": []}, self._whole)}
+            self._rest = self._tree
         self._lot: list[dict[str, t.Any]] = []
 
     def visit_batch(self, batch: Batch) -> None:
@@ -100,9 +97,8 @@ class ObjectQuery:
         self._work()
         rest = self._rest
         for text, (_node, kept) in self._parts.items():
-            if self._whole is None:
-                rest = _replaced(rest, text, kept)
-        answer = self._evaluate(rest, self._whole if self._whole is not None else [])
+            rest = _replaced(rest, text, kept)
+        answer = self._evaluate(rest, self._whole)
         try:
             for item in answer if isinstance(answer, list) else [answer]:
                 json.dumps(item, allow_nan=False)
