@@ -203,14 +203,18 @@ class Cluster:
         answer = self.etcdctl("endpoint", "status", endpoints=[self.member(name).endpoint])
         return t.cast("dict[str, t.Any]", answer[0]["Status"])
 
-    def leader(self) -> str:
-        """Return the leader's host."""
-        for name, member in self.members.items():
-            if member.running:
-                status = self.status(name)
-                if status["header"]["member_id"] == status["leader"]:
-                    return name
-        raise LoopbackError(f"{self.name}: no member leads.")
+    def leader(self, *, seconds: float = 10) -> str:
+        """Return the leader's host; an election may be on its way."""
+        end = time.monotonic() + seconds
+        while True:
+            for name, member in self.members.items():
+                if member.running:
+                    status = self.status(name)
+                    if status["header"]["member_id"] == status.get("leader"):
+                        return name
+            if time.monotonic() > end:
+                raise LoopbackError(f"{self.name}: no member leads.")
+            time.sleep(0.2)
 
     def environment(self, endpoints: t.Sequence[str] | None = None) -> dict[str, str]:
         """Return etcdctl's variables, with the healthcheck client's certificate."""
