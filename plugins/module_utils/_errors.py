@@ -26,6 +26,9 @@ EtcdToolError
 ├── ManifestInvalid            a manifest, proof or record breaks its schema
 ├── TrustError                 a signature or sha256 that must hold does not
 ├── IdentityMismatch           an archive's cluster is not this one
+├── ToolUnusable               a program of etcd's own can't be run here, or can't do what is asked
+├── RestoreFailed              a program of etcd's own broke off over a snapshot; says its last words
+├── RestoreRefused             a data folder is not made or changed as asked: it says why, nothing was touched
 ├── RetentionRefused           nothing may be removed from an archive; the message says why
 │   ├── PolicyEmpty            the policy keeps nothing
 │   ├── ClockImplausible       the newest entry is from the future
@@ -59,11 +62,14 @@ __all__ = [
     "OptionInvalid",
     "PolicyEmpty",
     "RemovalsCapped",
+    "RestoreFailed",
+    "RestoreRefused",
     "RetentionRefused",
     "RevisionUnavailable",
     "SealError",
     "SnapshotInvalid",
     "SpaceMissing",
+    "ToolUnusable",
     "TransferError",
     "TrustError",
 ]
@@ -229,6 +235,24 @@ class IdentityMismatch(EtcdToolError):
     """An archive's cluster is not this one."""
 
     kind = "identity_mismatch"
+
+
+class ToolUnusable(EtcdToolError):
+    """A program of etcd's own can't be run here, or can't do what is asked."""
+
+    kind = "tool_unusable"
+
+
+class RestoreFailed(EtcdToolError):
+    """A program of etcd's own broke off over a snapshot."""
+
+    kind = "restore_failed"
+
+
+class RestoreRefused(EtcdToolError):
+    """A data folder is not made or changed as asked, and nothing was touched."""
+
+    kind = "restore_refused"
 
 
 class RetentionRefused(EtcdToolError):
