@@ -90,6 +90,8 @@ class Shelf:
 class Opened:
     """A database that can be read while the context lasts, and what it was taken from.
 
+    :param descriptor: the clear file, open as long as the context lasts; for what reads a path it is
+        `/proc/self/fd/N`.
     :param trailer: `passed`: the 32 bytes behind the image are its sha256; `failed`: they are not,
         and the caller wanted to read it all the same; `absent`: the file ends with the image, or
         goes on as a file of etcd's own does.
@@ -103,6 +105,7 @@ class Opened:
     clear_size_bytes: int
     sha256: str
     trailer: str
+    descriptor: int
     manifest: Manifest | None = None
 
 
@@ -253,6 +256,7 @@ def _opened(
             clear_size_bytes=clear_bytes,
             sha256=sha256,
             trailer=trailer,
+            descriptor=clear.fileno(),
             manifest=manifest,
         )
 
@@ -303,7 +307,7 @@ def _unwrap(source: t.BinaryIO, spool: t.BinaryIO, where: str, keys: Keys, *, se
             load_identities(keys.identities) if sealed else (),
         )
     except SealError as exc:
-        raise SealError(f"Snapshot {where}: {exc.message}", hint=exc.hint, path=where) from exc
+        raise type(exc)(f"Snapshot {where}: {exc.message}", hint=exc.hint, path=where) from exc
     except OSError as exc:
         if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
