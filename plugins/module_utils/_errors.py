@@ -19,8 +19,12 @@ EtcdToolError
 ├── SnapshotInvalid            the stream or the image is not what it must be
 ├── DatabaseInvalid            a bbolt file breaks its own format
 ├── SpaceMissing               a file system has not enough room
+├── CageRefused                this host can't run a throw-away server apart from all else
+├── ApiServerFailed            the kube-apiserver of a drill died, hangs, or can't be used
 ├── Locked                     another run holds the lock
 ├── SealError                  recipients or identities can't be used
+│   ├── KeyMissing             no identity that was given opens what is sealed
+│   └── SealDamaged            a sealed file is damaged or cut off
 ├── KitError                   a file of the control plane can't be taken
 ├── TransferError              a file did not arrive whole
 ├── ManifestInvalid            a manifest, proof or record breaks its schema
@@ -41,8 +45,10 @@ from __future__ import annotations
 import typing as t
 
 __all__ = [
+    "ApiServerFailed",
     "ArchiveError",
     "AuthenticationFailed",
+    "CageRefused",
     "CertificateRejected",
     "ClockImplausible",
     "ClusterRefused",
@@ -53,6 +59,7 @@ __all__ = [
     "EndpointUnreachable",
     "EtcdToolError",
     "IdentityMismatch",
+    "KeyMissing",
     "KitError",
     "LayoutError",
     "Locked",
@@ -66,6 +73,7 @@ __all__ = [
     "RestoreRefused",
     "RetentionRefused",
     "RevisionUnavailable",
+    "SealDamaged",
     "SealError",
     "SnapshotInvalid",
     "SpaceMissing",
@@ -195,6 +203,18 @@ class SpaceMissing(EtcdToolError):
     kind = "space_missing"
 
 
+class CageRefused(EtcdToolError):
+    """This host can't run a throw-away server apart from all else."""
+
+    kind = "cage_refused"
+
+
+class ApiServerFailed(EtcdToolError):
+    """The kube-apiserver of a drill died, hangs, or answers what it must not."""
+
+    kind = "api_server"
+
+
 class Locked(EtcdToolError):
     """Another run holds the lock."""
 
@@ -205,6 +225,18 @@ class SealError(EtcdToolError):
     """Recipients or identities can't be used."""
 
     kind = "seal"
+
+
+class SealDamaged(SealError):
+    """A sealed file is damaged or cut off."""
+
+    kind = "seal_damaged"
+
+
+class KeyMissing(SealError):
+    """No identity that was given opens what is sealed."""
+
+    kind = "key_missing"
 
 
 class KitError(EtcdToolError):

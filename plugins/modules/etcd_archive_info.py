@@ -12,6 +12,7 @@ description:
   - Lists what an archive holds, newest first, and how far each entry can be trusted. Runs on the controller.
   - An entry is judged in this order - the signature of its manifest, the manifest, whether it lies where it belongs, its
     files. What is still being built is not listed.
+  - Tells of each entry whether a drill has restored it, and of each cluster when that was the last time.
 version_added: 0.1.0
 author:
   - controlplane.etcd authors (@controlplane)
@@ -65,6 +66,12 @@ EXAMPLES = r"""
     that:
       - archived.latest.created_at is defined
       - archived.latest.created_at > '%Y-%m-%dT%H:%M:%SZ' | ansible.builtin.strftime(now(utc=true).timestamp() - 86400, utc=true)
+
+- name: Have an archive that a drill restored within the last eight days
+  ansible.builtin.assert:
+    that:
+      - archived.proven[0].finished_at is not none
+      - archived.proven[0].finished_at > '%Y-%m-%dT%H:%M:%SZ' | ansible.builtin.strftime(now(utc=true).timestamp() - 8 * 86400, utc=true)
 
 - name: Find the newest entry before an accident, its files read in full
   controlplane.etcd.etcd_archive_info:
@@ -224,6 +231,32 @@ entries:
       type: list
       elements: str
       sample: []
+    proof:
+      description:
+        - What its newest drill found. Null if there is no proof that an allowed signer signed of this very entry and image,
+          and with O(verify=none).
+      type: dict
+      contains:
+        verdict:
+          description: V(passed) if it was restored and held what its manifest says, else V(failed).
+          type: str
+          sample: passed
+        finished_at:
+          description: When the drill ended, by the controller's clock.
+          type: str
+          sample: "2026-11-24T03:00:12Z"
+        rto_seconds:
+          description: How long it took until etcd (and, if asked for, the API server) answered again. Null if it didn't get there.
+          type: int
+          sample: 9
+        node:
+          description: The scratch node.
+          type: str
+          sample: scratch1
+        reason:
+          description: The first thing that was wrong.
+          type: str
+          sample: ""
 entry_count:
   description: How many entries are listed.
   type: int
@@ -234,6 +267,39 @@ latest:
   type: dict
   returned: success
   sample: {"id": "20261123T145000Z-7c9e1a2b", "created_at": "2026-11-23T14:50:00Z", "verified": true}
+proven:
+  description:
+    - For each cluster and instance asked for, the newest proof that passed and still holds. A later drill of the same entry
+      that failed takes it away, as does damage. Null are all values of one that has none. Empty with O(verify=none).
+    - All of their entries are looked at for this, whatever O(before) and O(latest) say.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    etcd_cluster:
+      description: The cluster.
+      type: str
+      sample: prod
+    etcd_instance:
+      description: Which of its etcds.
+      type: str
+      sample: main
+    entry:
+      description: The entry that was restored.
+      type: str
+      sample: 20261123T145000Z-7c9e1a2b
+    finished_at:
+      description: When that drill ended, by the controller's clock.
+      type: str
+      sample: "2026-11-24T03:00:12Z"
+    rto_seconds:
+      description: How long it took until what was restored answered.
+      type: int
+      sample: 9
+    node:
+      description: The scratch node.
+      type: str
+      sample: scratch1
 query_result:
   description: What O(query) gave.
   type: raw
@@ -255,6 +321,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
     names,
     store,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.proven import Proven
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.summary import summary
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 
@@ -276,24 +343,28 @@ def action(call: _module.Call) -> _module.Outcome:
     params = call.params
     place = store.open_store(params["archive"])
     query = listing.compile_query(params["query"]) if params["query"] else None
+    prefixes = _prefixes(place, params)
+    signers = None if params["verify"] == "none" else _argspec.signers(params)
     found = listing.read_entries(
         place,
-        _prefixes(place, params),
+        prefixes,
         before=_before(params["before"]),
         latest=params["latest"],
-        signers=None if params["verify"] == "none" else _argspec.signers(params),
+        signers=signers,
         depth=params["verify"],
     )
-    entries = [summary(entry) for entry in found]
+    proven = Proven(place, signers)
+    entries = [{**summary(entry), "proof": proven.told(entry)} for entry in found]
     usable = [told for told, entry in zip(entries, found) if listing.is_usable(entry)]
     result = {
         "entries": entries,
         "entry_count": len(entries),
         "latest": usable[0] if usable else None,
+        "proven": proven.newest(prefixes, now=_time.now()),
     }
     if query:
         result["query_result"] = query(entries)
-    return _module.Outcome(result)
+    return _module.Outcome(result, warnings=proven.warnings)
 
 
 def _prefixes(place: store.DirectoryStore, params: t.Mapping[str, t.Any]) -> list[names.Prefix]:

@@ -231,7 +231,10 @@ IDENTITY_V1: _Schema = {
     ),
 }
 
-# What every reader of proofs relies on; a drill tells more.
+# Expected and found are figures or words: counts, revisions, hashes. Names of objects are in none of them.
+_FIGURE: _Schema = {"type": ["string", "integer", "number", "boolean", "null"]}
+
+# The required ones are what every reader of proofs relies on.
 PROOF_V1: _Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "$id": PROOF,
@@ -244,7 +247,28 @@ PROOF_V1: _Schema = {
             "verdict": {"enum": ["passed", "failed"]},
             "finished_at": _TIME,
         },
-        {"must_understand": _list(_TEXT)},
+        {
+            "must_understand": _list(_TEXT),
+            "etcd_cluster": _NAME,
+            "etcd_instance": _NAME,
+            "reason": _TEXT,
+            "collection_version": _NAME,
+            "node": _NAME,
+            "node_started_at": _or_null(_TIME),
+            "node_finished_at": _or_null(_TIME),
+            "rto_seconds": _or_null(_COUNT),
+            "phases": _list(_object({"name": _NAME, "seconds": {"type": "number", "minimum": 0}})),
+            "comparisons": _list(
+                _object(
+                    {"name": _NAME, "result": {"enum": ["passed", "failed", "not_comparable"]}},
+                    {"expected": _FIGURE, "found": _FIGURE, "detail": _or_null(_TEXT)},
+                )
+            ),
+            "not_checked": _list(_object({"name": _NAME, "why": _TEXT})),
+            "versions": _map(_or_null(_TEXT)),
+            "isolation": _or_null(_NAME),
+            "db_size_bytes": _or_null(_COUNT),
+        },
     ),
 }
 

@@ -17,7 +17,10 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.streams
     Target,
     raise_cause,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SealError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    SealDamaged,
+    SealError,
+)
 
 __all__ = [
     "IDENTITY_HINT",
@@ -191,7 +194,7 @@ def unseal(reader: t.Any, writer: t.Any, identities: t.Sequence[t.Any]) -> int:
     `identities` come from load_identities(); none: `reader` is compressed only. What was written
     before an error is not to be trusted.
 
-    :raises SealError: no identity fits, or the file is damaged or cut off.
+    :raises SealError: no identity fits; SealDamaged: the file is damaged or cut off.
     """
     source, target = Source(reader), Decompress(writer)
     if identities:
@@ -200,7 +203,7 @@ def unseal(reader: t.Any, writer: t.Any, identities: t.Sequence[t.Any]) -> int:
             pyrage.decrypt_io(source, target, list(identities))
         except (pyrage.DecryptError, OSError) as exc:
             raise_cause(source, target)
-            raise SealError(f"The sealed file cannot be opened: {exc}.", hint=_why(exc)) from exc
+            raise _cannot_open(exc) from exc
     else:
         for piece in _files.chunks(t.cast(t.BinaryIO, source)):
             target.write(piece)
@@ -293,7 +296,13 @@ def _identities_of(path: str, data: bytes) -> list[t.Any]:
     return found
 
 
-def _why(exc: Exception) -> str:
+def _cannot_open(exc: Exception) -> SealError:
+    text = f"The sealed file cannot be opened: {exc}."
     if "No matching keys" in str(exc):
-        return "None of the identities given belongs to its recipients: see the manifest's files."
-    return "It is damaged or cut off: compare its sha256 with the manifest's."
+        return SealError(
+            text,
+            hint="None of the identities given belongs to its recipients: see the manifest's files.",
+        )
+    return SealDamaged(
+        text, hint="It is damaged or cut off: compare its sha256 with the manifest's."
+    )

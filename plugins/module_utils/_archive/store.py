@@ -147,13 +147,22 @@ class DirectoryStore:
     # Writing
 
     def put_record(self, prefix: names.Prefix, name: str, data: bytes) -> None:
-        """Write a small file that is not there yet."""
+        """Write a small file that is not there yet; of two who do so at once, one fails."""
         path = self.path(prefix, name)
+        folder, base = os.path.split(path)
+        part = os.path.join(folder, f".{base}.{os.getpid()}.part")
         with self._writing(path):
-            self._make(os.path.dirname(path))
-            if os.path.exists(path):
-                raise ArchiveError(f"{path} is there already: nothing is written over.", path=path)
-            _files.atomic_write(path, data)
+            self._make(folder)
+            try:
+                _files.atomic_write(part, data)
+                if not _name_once(part, path):
+                    raise ArchiveError(
+                        f"{path} is there already: nothing is written over.", path=path
+                    )
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part)
+            _files.fsync_directory(folder)
 
     def start(self, prefix: names.Prefix, entry: str, builder: owner.Owner) -> str:
         """Make the folder in which an entry is built, with its owner inside; return its path."""
@@ -361,17 +370,19 @@ def _free(path: str) -> int | str:
         return "unknown"
 
 
-def _name_once(part: str, path: str) -> None:
+def _name_once(part: str, path: str) -> bool:
     # link() never replaces what another run put there meanwhile; some file systems have none.
     try:
         os.link(part, path)
     except FileExistsError:
-        return
+        return False
     except OSError as exc:
         if exc.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
-        if not os.path.exists(path):
-            os.rename(part, path)
+        if os.path.lexists(path):
+            return False
+        os.rename(part, path)
+    return True
 
 
 def _sync(path: str) -> None:

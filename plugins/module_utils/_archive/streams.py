@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _files
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SealError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SealDamaged
 
-__all__ = ["Decompress", "Source", "Target", "raise_cause"]
+__all__ = ["Decompress", "HashingSource", "Source", "Target", "raise_cause"]
 
 # One slice of zstd input can grow to a block of 128 KiB for every 4 bytes (RFC 8878, section
 # 3.1.1.2.2, RLE_Block): small slices keep the memory bounded.
@@ -34,6 +35,24 @@ class Source:
             raise
         self.size_bytes += len(data)
         return t.cast(bytes, data)
+
+
+class HashingSource(Source):
+    """A source that takes the sha256 of what is read."""
+
+    def __init__(self, raw: t.Any) -> None:
+        super().__init__(raw)
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        self._hash.update(data)
+        return data
+
+    @property
+    def sha256(self) -> str:
+        """The lower-case hex sha256 of everything read so far."""
+        return self._hash.hexdigest()
 
 
 class Target:
@@ -85,17 +104,17 @@ class Decompress:
     def finish(self) -> int:
         """Return the clear size of a file that ended where it should."""
         if not self._zstd.eof:
-            raise SealError("The compressed file is cut off before its end.", hint=_DAMAGED)
+            raise SealDamaged("The compressed file is cut off before its end.", hint=_DAMAGED)
         self._raw.flush()
         return self._size_bytes
 
     def _feed(self, data: bytes) -> None:
         if self._zstd.eof:
-            raise SealError("The compressed file goes on after its end.", hint=_DAMAGED)
+            raise SealDamaged("The compressed file goes on after its end.", hint=_DAMAGED)
         try:
             clear = self._zstd.decompress(data)
         except self._error as exc:
-            raise SealError(f"The compressed file is damaged: {exc}.", hint=_DAMAGED) from exc
+            raise SealDamaged(f"The compressed file is damaged: {exc}.", hint=_DAMAGED) from exc
         self._raw.write(clear)
         self._size_bytes += len(clear)
 

@@ -103,7 +103,9 @@ def test_add_and_info_return_what_they_document(where: dict[str, t.Any]) -> None
     listed = ask("etcd_archive_info", query="[0].id", **where)
     assert {*listed} - {*SHARED} == documented("etcd_archive_info") - {"error"}
     assert set(listed["entries"][0]) == documented("etcd_archive_info", "entries")
-    assert listed["entries"][0] == added["entry"] == listed["latest"]
+    assert listed["entries"][0] == {**added["entry"], "proof": None} == listed["latest"]
+    nothing = dict.fromkeys(("entry", "finished_at", "rto_seconds", "node"))
+    assert [{**each, **nothing} for each in listed["proven"]] == listed["proven"] != []
     assert (listed["entry_count"], listed["query_result"]) == (1, added["id"])
     assert started["changed"] and added["changed"] and not listed["changed"]
     assert added["trust"] == "trusted"
