@@ -1,0 +1,95 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The keeper: a process that removes what a module would leave behind when it is killed.
+
+It is forked first, and holds one end of a pipe. When the other end closes without a word that all
+is done, the module is dead, by whatever means, and the keeper does what its `finally` would have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import typing as t
+
+from .leavings import Leavings, clear
+
+__all__ = ["Keeper"]
+
+_DONE = b"done\n"
+
+
+class Keeper:
+    """The module's side of the pipe."""
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self.pid = pid
+        self._pipe = pipe
+
+    @classmethod
+    def start(cls) -> Keeper:
+        """Fork the keeper; it knows of nothing yet."""
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _keep(reader)
+            finally:
+                os._exit(0)
+        os.close(reader)
+        return cls(pid, writer)
+
+    def note(self, left: Leavings) -> None:
+        """Tell it what is to be removed; takes the place of what it was told before."""
+        self._say(
+            json.dumps({"network": left.network, "units": left.units, "paths": left.paths}).encode()
+            + b"\n"
+        )
+
+    def dismiss(self) -> None:
+        """Let it go: all is removed."""
+        self._say(_DONE)
+        self.take_over()
+
+    def take_over(self) -> None:
+        """Have it remove what it was told of last, as if this process were dead, and wait for it."""
+        os.close(self._pipe)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+    def _say(self, line: bytes) -> None:
+        # It was killed: what it would have done, the module's own end does.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._pipe, line)
+
+
+def _keep(reader: int) -> t.NoReturn:
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    _let_go(reader)
+    os.chdir("/")
+    told = b""
+    while piece := os.read(reader, 65536):
+        told += piece
+    lines = told.splitlines(keepends=True)
+    if lines and lines[-1] != _DONE:
+        whole = [line for line in lines if line.endswith(b"\n")]
+        if whole:
+            last = json.loads(whole[-1])
+            clear(Leavings(last["network"], tuple(last["units"]), tuple(last["paths"])))
+    os._exit(0)
+
+
+def _let_go(reader: int) -> None:
+    """Hold nothing of the module's: who reads its output waits for every copy to close."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 65536)
+    os.closerange(3, reader)
+    os.closerange(reader + 1, most)
