@@ -225,6 +225,15 @@ class Catalogue:
             totals.update(place.encrypted)
         return dict(sorted(totals.items()))
 
+    @property
+    def encrypted_by_resource(self) -> dict[str, dict[str, int]]:
+        """Encrypted objects per resource and `provider/key name`; only resources that have some."""
+        totals: dict[str, Counter[str]] = {}
+        for place in self._places():
+            if place.encrypted:
+                totals.setdefault(place.key.group_resource, Counter()).update(place.encrypted)
+        return {name: dict(sorted(each.items())) for name, each in sorted(totals.items())}
+
     def objects(self) -> t.Iterator[ObjectKey]:
         """Yield all objects by resource, namespace and name; needs `keep_names`."""
         if not self._keep_names:

@@ -9,7 +9,14 @@ import json
 import re
 import typing as t
 
-__all__ = ["ENCRYPTED", "HEAD_SIZE", "encryption_prefix", "object_uid", "type_meta"]
+__all__ = [
+    "ENCRYPTED",
+    "HEAD_SIZE",
+    "encryption_prefix",
+    "message_text",
+    "object_uid",
+    "type_meta",
+]
 
 # apiserver pkg/server/options/encryptionconfig/config.go: the prefixes of the providers; after
 # them the key's (KMS: the provider's) name and a colon.
@@ -108,6 +115,19 @@ def type_meta(value: bytes) -> tuple[str, str] | None:
             return None
         version, kind = _text(data.get("apiVersion")), _text(data.get("kind", ""))
     return None if version is None else (version, kind or "")
+
+
+def message_text(value: bytes, *fields: int) -> str | None:
+    """Return the text that lies under these fields of a clear protobuf value, from its envelope on.
+
+    The first of a repeated field; None if it isn't there.
+    """
+    if not value.startswith(_PROTOBUF):
+        return None
+    found: bytes | None = value[len(_PROTOBUF) :]
+    for wanted in fields:
+        found = _message(found, wanted) if found else None
+    return _text(found)
 
 
 def object_uid(value: bytes) -> str | None:
