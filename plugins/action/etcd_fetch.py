@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
@@ -69,7 +70,13 @@ class ActionModule(ActionBase):
             if self._task.check_mode:
                 return {"seconds": 0.0, **answer}
             started = _time.monotonic()
-            with _transfer.Progress(wish, staged["size_bytes"], Display().display):
+            label = f"[{wish.host}] etcd_fetch {os.path.basename(wish.dest)}"
+            with _transfer.Progress(
+                label,
+                staged["size_bytes"],
+                Display().display,
+                come=lambda: _transfer.size_of(f"{wish.dest}.part"),
+            ):
                 _transfer.receive(
                     wish,
                     lambda part: self._carry(staged, part, wish, task_vars),

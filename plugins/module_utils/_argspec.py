@@ -23,6 +23,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.mo
 __all__ = [
     "ARCHIVE",
     "CONNECTION",
+    "DELIVERY",
     "IDENTITY",
     "LAYOUT",
     "RETENTION",
@@ -103,6 +104,29 @@ ARCHIVE: dict[str, dict[str, t.Any]] = {
 IDENTITY: dict[str, dict[str, t.Any]] = {
     "identities": {"type": "list", "elements": "path", "default": [], "no_log": False},
     "spool_dir": {"type": "path", "default": "/var/tmp"},
+}
+
+# Documented in etcd_deliver, whose two halves both read them.
+DELIVERY: dict[str, dict[str, t.Any]] = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "archive": {"type": "str"},
+    "id": {"type": "str", "default": "latest"},
+    "before": {"type": "str"},
+    "parts": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["data", "encryption", "pki"],
+        "default": ["data"],
+    },
+    "host": {"type": "str"},
+    "tools": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["etcd", "etcdutl", "etcdctl", "kube-apiserver"],
+        "default": [],
+    },
+    "dest_dir": {"type": "path", "default": "/var/tmp"},
+    "delivery": {"type": "path"},
 }
 
 # Fragment _retention.

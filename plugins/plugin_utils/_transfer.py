@@ -27,6 +27,7 @@ __all__ = [
     "not_offered",
     "out_of_room",
     "receive",
+    "size_of",
     "ways",
 ]
 
@@ -185,12 +186,23 @@ def last_line(error: Exception) -> str:
 
 
 class Progress:
-    """Say every ten seconds how far a transfer is."""
+    """Say every ten seconds how far a transfer is.
 
-    def __init__(self, wish: Wish, size_bytes: int, say: t.Callable[[str], None]) -> None:
-        self._wish = wish
+    `come` tells its bytes so far, or None where that can't be seen.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        size_bytes: int,
+        say: t.Callable[[str], None],
+        *,
+        come: t.Callable[[], int | None],
+    ) -> None:
+        self._label = label
         self._size_bytes = size_bytes
         self._say = say
+        self._come = come
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -205,10 +217,18 @@ class Progress:
     def _watch(self) -> None:
         started = _time.monotonic()
         while not self._done.wait(_PROGRESS_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
-                come = os.path.getsize(f"{self._wish.dest}.part")
-                rate = come / (_time.monotonic() - started) / _MIB
-                self._say(
-                    f"[{self._wish.host}] etcd_fetch {os.path.basename(self._wish.dest)}: "
-                    f"{come // _MIB} of {self._size_bytes // _MIB} MiB, {rate:.0f} MiB/s"
-                )
+            come, took = self._come(), _time.monotonic() - started
+            if come is None:
+                told = f"{self._size_bytes // _MIB} MiB, for {took:.0f} s"
+            else:
+                told = f"{come // _MIB} of {self._size_bytes // _MIB} MiB"
+                told += f", {come / took / _MIB:.0f} MiB/s"
+            self._say(f"{self._label}: {told}")
+
+
+def size_of(path: str) -> int | None:
+    """Return a file's size, None where it is not there (yet)."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return None

@@ -18,7 +18,7 @@ HOME = "ansible_collections.controlplane.etcd.plugins."
 # From the top to the bottom. What stands on one line does not know each other.
 ROOMS = [
     ["_module", "_argspec"],
-    ["_fetch"],
+    ["_fetch", "_deliver"],
     ["_snapshot"],
     ["_kit"],
     ["_archive"],

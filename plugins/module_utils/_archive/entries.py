@@ -39,6 +39,12 @@ class Entry:
     manifest: manifest.Manifest | None
 
     @property
+    def manifest_trusted(self) -> bool:
+        """Whether its manifest is, whatever became of the files that it names."""
+        states = (TrustState.TRUSTED, TrustState.DAMAGED, TrustState.INCOMPLETE)
+        return self.manifest is not None and self.trust in states
+
+    @property
     def verified(self) -> bool:
         """Whether it is trusted and every check of its backup passed."""
         return (
@@ -49,12 +55,18 @@ class Entry:
 
 
 def read_entry(
-    place: store.Store, prefix: Prefix, entry: str, *, signers: Signers | None, depth: Depth
+    place: store.Store,
+    prefix: Prefix,
+    entry: str,
+    *,
+    signers: Signers | None,
+    depth: Depth,
+    only: t.Collection[str] | None = None,
 ) -> Entry:
     """Read an entry and judge it in this order: signature, manifest, its place, its files.
 
     `depth` none looks at no signature; signature compares the files' sizes too; files takes their
-    sha256, and so reads every byte.
+    sha256, and so reads every byte: of all files, or of those whose names are in `only`.
     """
 
     def judged(state: TrustState, reason: str, found: manifest.Manifest | None = None) -> Entry:
@@ -79,7 +91,8 @@ def read_entry(
     if foreign:
         return judged(TrustState.FOREIGN, foreign, found)
     if depth != "none":
-        broken = _files_broken(place, prefix, found, hashed=depth == "files")
+        hashed = [file.name for file in found.files if only is None or file.name in only]
+        broken = _files_broken(place, prefix, found, hashed if depth == "files" else ())
         if broken:
             return judged(*broken, found)
     return judged(state, reason, found)
@@ -99,7 +112,7 @@ def _foreign(found: manifest.Manifest, prefix: Prefix, entry: str) -> str:
 
 
 def _files_broken(
-    place: store.Store, prefix: Prefix, found: manifest.Manifest, *, hashed: bool
+    place: store.Store, prefix: Prefix, found: manifest.Manifest, hashed: t.Collection[str]
 ) -> tuple[TrustState, str] | None:
     sizes = {file.name: place.size_bytes(prefix, f"{found.id}/{file.name}") for file in found.files}
     missing = sorted(name for name, size in sizes.items() if size is None)
@@ -110,7 +123,7 @@ def _files_broken(
             return TrustState.DAMAGED, (
                 f"{file.name} is {sizes[file.name]} bytes; the manifest says {file.size_bytes}."
             )
-        if not hashed:
+        if file.name not in hashed:
             continue
         digest = hashlib.sha256()
         try:

@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 
-__all__ = ["Owner", "ansible_process", "from_json", "of_process"]
+__all__ = ["Owner", "ansible_process", "from_fields", "from_json", "of_process"]
 
 # A part of a run that can't be looked at (another machine, another container) is given a day.
 DAY = dt.timedelta(days=1)
@@ -69,10 +69,17 @@ class Owner:
 def from_json(data: bytes) -> Owner | None:
     """Read an owner's file; None if it is not one (cut off by a crash)."""
     try:
-        document = json.loads(data)
+        return from_fields(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
+
+
+def from_fields(document: t.Any) -> Owner | None:
+    """Read an owner from a JSON object; None if it is not one."""
+    try:
         owner = Owner(**{field.name: document[field.name] for field in dataclasses.fields(Owner)})
         _time.parse_rfc3339(owner.started_at)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return owner
 

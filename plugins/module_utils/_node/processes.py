@@ -18,7 +18,7 @@ import subprocess
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 
-__all__ = ["EtcdProcess", "Tool", "find_etcd", "find_tools"]
+__all__ = ["EtcdProcess", "Tool", "find_etcd", "find_tools", "go_platform"]
 
 _PROGRAMS = ("etcd", "k3s", "k3s-server")  # k3s runs etcd inside its own process
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -79,7 +79,7 @@ def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
     for name in _TOOLS:
         path = _beside(process, name) or _on_path(name)
         if path:
-            found.append(Tool(name, path, _version(name, path), _platform(), _sha256(path)))
+            found.append(Tool(name, path, _version(name, path), go_platform(), _sha256(path)))
     return tuple(found)
 
 
@@ -104,7 +104,8 @@ def _beside(process: EtcdProcess | None, name: str) -> str | None:
     return plain if same and os.path.isfile(plain) else None
 
 
-def _platform() -> str:
+def go_platform() -> str:
+    """Return what programs run on here, in Go's words: linux-amd64, linux-arm64."""
     machine = platform.machine()
     return f"linux-{_GO_MACHINES.get(machine, machine)}"
 
