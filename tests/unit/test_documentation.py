@@ -127,7 +127,8 @@ def test_examples_are_tasks_that_the_spec_takes(name: str) -> None:
         assert set(options) <= takes, f"{task['name']}: {set(options) - takes}"
         for option, value in options.items():
             choices = spec.get(option, {}).get("choices")
-            assert not choices or value in choices or "{{" in str(value), f"{option}: {value}"
+            for each in value if isinstance(value, list) else [value]:
+                assert not choices or each in choices or "{{" in str(each), f"{option}: {each}"
     assert own, f"no example of {name} itself"
 
 
