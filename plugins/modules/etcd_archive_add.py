@@ -98,7 +98,7 @@ options:
     default: {}
   tools:
     description:
-      - etcd's own programs as the cluster runs them. The archive keeps each version once.
+      - etcd's own programs, and kube-apiserver, as the cluster runs them. The archive keeps each version once.
     type: list
     elements: dict
     default: []
@@ -106,7 +106,7 @@ options:
       name:
         description: Name of the program.
         type: str
-        choices: [etcd, etcdctl, etcdutl]
+        choices: [etcd, etcdctl, etcdutl, kube-apiserver]
         required: true
       version:
         description: Its version.
@@ -300,7 +300,7 @@ _KIT = {"host": _NAME, "member_id": _TEXT, "result": {"type": "dict", "required"
 _FILE = {"name": _NAME, "path": _PATH, "sha256": _TEXT}
 _TOOL = {
     **_FILE,
-    "name": {**_NAME, "choices": ["etcd", "etcdctl", "etcdutl"]},
+    "name": {**_NAME, "choices": ["etcd", "etcdctl", "etcdutl", "kube-apiserver"]},
     "version": _NAME,
     "platform": {"type": "str", "default": "linux-amd64"},
 }

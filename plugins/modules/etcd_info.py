@@ -34,6 +34,11 @@ options:
     description: How long one member's hash may take, as a duration.
     type: str
     default: 60s
+  include_apiserver:
+    description:
+      - Whether RV(tools) names the kube-apiserver that uses this etcd, too. Its file is large, and hashing it takes a while.
+    type: bool
+    default: false
 requirements:
   - etcd3, grpcio, protobuf, cryptography and PyYAML for the host's Python; role P(controlplane.etcd.etcd_runtime#role)
     installs them
@@ -439,13 +444,15 @@ layout:
       type: str
       sample: 1.34.4
 tools:
-  description: etcd's own programs on the host, those of the running version before those on C(PATH).
+  description:
+    - etcd's own programs on the host, those of the running version before those on C(PATH). With O(include_apiserver),
+      kube-apiserver too.
   returned: success
   type: list
   elements: dict
   contains:
     name:
-      description: V(etcd), V(etcdctl) or V(etcdutl).
+      description: V(etcd), V(etcdctl), V(etcdutl) or V(kube-apiserver).
       returned: success
       type: str
       sample: etcdutl
@@ -543,6 +550,7 @@ ARGUMENT_SPEC = {
     **_argspec.LAYOUT,
     "hash_revision": {"type": "int"},
     "hash_timeout": {"type": "str", "default": "60s"},
+    "include_apiserver": {"type": "bool", "default": False},
 }
 NEEDS = ("etcd3.etcdrpc.rpc_pb2_grpc", "grpc", "yaml", "cryptography.x509")
 
@@ -562,6 +570,9 @@ def show(call: _module.Call) -> _module.Outcome:
         result["hash_kv"] = report.hashes_as_dicts(answers)
     result["layout"] = layout.as_dict() if layout else None
     result.update(host_facts(layout))
+    if call.params["include_apiserver"]:
+        server = processes.find_api_server(connection.endpoints)
+        result["tools"] += [dataclasses.asdict(server)] if server else []
     return _module.Outcome(result=result, warnings=report.survey_warnings(seen))
 
 

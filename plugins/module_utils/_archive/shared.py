@@ -1,7 +1,7 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What entries of an archive share: etcd's tools by version, and the Python wheelhouse.
+"""What entries of an archive share: the cluster's tools by version, and the Python wheelhouse.
 
 Both are written once. Where another build of a version lies already, the new one gets a folder
 with a part of its sha256 in the name; the manifest says which one the cluster ran.
@@ -32,7 +32,8 @@ if t.TYPE_CHECKING:
 
 __all__ = ["Given", "keep_tool", "keep_wheelhouse", "lacks"]
 
-_TOOLS = ("etcd", "etcdctl", "etcdutl")
+# Of which project each tool is one, as its folder says.
+_TOOLS = {"etcd": "etcd", "etcdctl": "etcd", "etcdutl": "etcd", "kube-apiserver": "kubernetes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +51,16 @@ class Given:
     def tool(cls, item: t.Mapping[str, t.Any]) -> Given:
         """Read an item of option `tools`.
 
-        :raises OptionInvalid: it is not one of etcd's programs, or names no usable folder.
+        :raises OptionInvalid: it is not one that is kept, or names no usable folder.
         """
         if item["name"] not in _TOOLS:
             raise OptionInvalid(
-                f"Tool {item['name']!r} is not one of etcd's own: {', '.join(_TOOLS)}."
+                f"Tool {item['name']!r} is not one that an archive keeps: {', '.join(_TOOLS)}."
             )
         version, platform = item["version"].lstrip("v"), item["platform"]
-        folder = names.check_part(f"etcd-{version}-{platform}", "The folder of a tool,")
+        folder = names.check_part(
+            f"{_TOOLS[item['name']]}-{version}-{platform}", "The folder of a tool,"
+        )
         return cls(
             name=item["name"],
             folder=f"tools/{folder}",

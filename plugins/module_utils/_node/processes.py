@@ -1,7 +1,7 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The etcd process of a data folder, and the tools of the version that it runs.
+"""The etcd process of a data folder, and the tools of the version that it runs; its API server.
 
 Several etcds may run on one host, some in containers with mount namespaces of their own. A process
 is known by what it holds open or is told to use, compared by device and inode, not by path.
@@ -15,15 +15,19 @@ import platform
 import re
 import shutil
 import subprocess
+import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 
-__all__ = ["EtcdProcess", "Tool", "find_etcd", "find_tools", "go_platform"]
+__all__ = ["EtcdProcess", "Tool", "find_api_server", "find_etcd", "find_tools", "go_platform"]
 
 _PROGRAMS = ("etcd", "k3s", "k3s-server")  # k3s runs etcd inside its own process
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TOOLS = ("etcd", "etcdctl", "etcdutl")
-_VERSION = re.compile(r"^(?:etcd|etcdctl|etcdutl) version:?\s*v?(\d+\.\d+\.\d+\S*)", re.I | re.M)
+_API_SERVER = "kube-apiserver"
+_VERSION = re.compile(
+    r"^(?:(?:etcd|etcdctl|etcdutl) version:?|Kubernetes)\s*v?(\d+\.\d+\.\d+\S*)", re.I | re.M
+)
 _VERSION_SECONDS = 10
 _MORE_FOLDERS = ("/usr/local/bin", "/usr/bin", "/opt/bin", "/opt/etcd")
 
@@ -46,7 +50,7 @@ class EtcdProcess:
 
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A program of etcd's own on this host; `version` is None where it can't be run here."""
+    """A program of the control plane on this host; `version` is None where it can't be run here."""
 
     name: str
     path: str
@@ -61,16 +65,49 @@ def find_etcd(data_dir: str) -> EtcdProcess | None:
     """Return the process that serves `data_dir`, None where none does, or it can't be seen."""
     folder = _inode(data_dir)
     database = _inode(os.path.join(data_dir, "member", "snap", "db"))
+    for pid, argv in _running(_PROGRAMS):
+        if _holds(pid, database) or _is_told(pid, argv, folder):
+            return _process(pid, argv)
+    return None
+
+
+def find_api_server(endpoints: t.Sequence[str]) -> Tool | None:
+    """Return the kube-apiserver whose etcd is at one of `endpoints`, else the one on PATH.
+
+    One that runs alone on the host counts wherever its etcd is: it may know it by another name.
+    """
+    running = list(_running((_API_SERVER,)))
+    near = {_plain_url(url) for url in endpoints}
+    for pid, argv in running:
+        told = {
+            _plain_url(url) for each in _values(argv, "etcd-servers") for url in each.split(",")
+        }
+        if not near & told and len(running) > 1:
+            continue
+        process = _process(pid, argv)
+        for path in (process.reach(process.program), f"/proc/{pid}/exe"):
+            if os.path.isfile(path):
+                return _tool(_API_SERVER, path)
+    found = _on_path(_API_SERVER)
+    return _tool(_API_SERVER, found) if found else None
+
+
+def _running(programs: t.Sequence[str]) -> t.Iterator[tuple[int, list[str]]]:
+    """Yield pid and arguments of the processes of these programs."""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         argv = _strings(pid, "cmdline")
-        program = _program(pid)
-        names = {os.path.basename(name) for name in (argv[:1] + [program]) if name}
-        if not names.intersection(_PROGRAMS):
-            continue
-        if _holds(pid, database) or _is_told(pid, argv, folder):
-            own_root = _inode(f"/proc/{pid}/root/") != _inode("/")
-            return EtcdProcess(pid, program or argv[0], own_root)
-    return None
+        names = {os.path.basename(name) for name in (argv[:1] + [_program(pid)]) if name}
+        if names.intersection(programs):
+            yield pid, argv
+
+
+def _process(pid: int, argv: list[str]) -> EtcdProcess:
+    own_root = _inode(f"/proc/{pid}/root/") != _inode("/")
+    return EtcdProcess(pid, _program(pid) or argv[0], own_root)
+
+
+def _plain_url(url: str) -> str:
+    return url.strip().rstrip("/").lower().replace("//localhost:", "//127.0.0.1:")
 
 
 def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
@@ -79,8 +116,12 @@ def find_tools(process: EtcdProcess | None) -> tuple[Tool, ...]:
     for name in _TOOLS:
         path = _beside(process, name) or _on_path(name)
         if path:
-            found.append(Tool(name, path, _version(name, path), go_platform(), _sha256(path)))
+            found.append(_tool(name, path))
     return tuple(found)
+
+
+def _tool(name: str, path: str) -> Tool:
+    return Tool(name, path, _version(name, path), go_platform(), _sha256(path))
 
 
 def _sha256(path: str) -> str | None:
@@ -117,7 +158,7 @@ def _on_path(name: str) -> str | None:
 
 def _version(name: str, path: str) -> str | None:
     """Ask a program for its version; one that needs libraries of its container can't say."""
-    argv = [path, "--version"] if name == "etcd" else [path, "version"]
+    argv = [path, "--version"] if name in ("etcd", _API_SERVER) else [path, "version"]
     environment = {"PATH": os.defpath, "ETCDCTL_API": "3"}  # etcdctl 3.4 and later ignore the rest
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -150,11 +191,7 @@ def _is_told(pid: int, argv: list[str], folder: Inode | None) -> bool:
     """Tell whether its --data-dir or ETCD_DATA_DIR is this folder."""
     if folder is None:
         return False
-    given: list[str] = []
-    for position, word in enumerate(argv):
-        name, equals, value = word.lstrip("-").partition("=")
-        if word.startswith("-") and name == "data-dir":
-            given += [value] if equals else argv[position + 1 : position + 2]
+    given = _values(argv, "data-dir")
     if not given:
         entries = (entry.partition("=") for entry in _strings(pid, "environ"))
         given = [value for name, _other, value in entries if name == "ETCD_DATA_DIR"]
@@ -163,6 +200,16 @@ def _is_told(pid: int, argv: list[str], folder: Inode | None) -> bool:
         if _inode(base + path) == folder:
             return True
     return False
+
+
+def _values(argv: list[str], flag: str) -> list[str]:
+    """Return the values of a flag, however it is written."""
+    given: list[str] = []
+    for position, word in enumerate(argv):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == flag:
+            given += [value] if equals else argv[position + 1 : position + 2]
+    return given
 
 
 def _strings(pid: int, name: str) -> list[str]:
