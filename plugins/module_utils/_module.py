@@ -27,6 +27,7 @@ __all__ = ["Call", "Outcome", "exposed", "run"]
 _RUNTIME_PYTHON = "/opt/controlplane-etcd/venv/bin/python"
 
 _PRIVATE_KEY = re.compile(r"AGE-SECRET-KEY-|AGE-PLUGIN-|PRIVATE KEY-----", re.IGNORECASE)
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 _END_SECONDS = 5
 # Shorter lines of a key would hide words that mean something else.
 _KEY_LINE = 16
@@ -113,7 +114,7 @@ def run(
     """
     module = _Module(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
     module.hide()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _exit)
     atexit.register(_end_in_time)
     call = Call(module.params, module.check_mode, module._diff)
@@ -160,4 +161,7 @@ def _end_in_time() -> None:
 
 
 def _exit(number: int, _frame: object) -> t.NoReturn:
+    # sshd and sudo may each send one: the second must not break off what the first one began.
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
