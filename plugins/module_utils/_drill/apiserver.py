@@ -28,7 +28,7 @@ from .encryption import NO_ENCRYPTION, EncryptionConfig
 if t.TYPE_CHECKING:
     from .api_client import Api, Files
 
-__all__ = ["Process", "Program", "Settings", "argv", "probe", "wait_until_ready"]
+__all__ = ["Process", "Program", "Settings", "argv", "died", "probe", "wait_until_ready"]
 
 _PROBE_SECONDS = 60
 _LOOK_SECONDS = 0.1
@@ -44,8 +44,8 @@ _CALLING_OUT = ("MutatingAdmissionWebhook", "ValidatingAdmissionWebhook")
 class Process(t.Protocol):
     """A server that was started somewhere safe."""
 
-    def poll(self) -> int | None:
-        """Return its exit status; None while it runs."""
+    def poll(self) -> str | None:
+        """Say how it ended; None while it runs."""
 
     def last_words(self) -> str:
         """Return the end of what it said."""
@@ -163,9 +163,9 @@ def wait_until_ready(
     path = "/readyz"
     why = "it does not answer"
     while True:
-        status = process.poll()
-        if status is not None:
-            raise _died(process, f"ended with exit status {status} at its start", config)
+        ended = process.poll()
+        if ended is not None:
+            raise died(process, f"{ended} at its start", config)
         try:
             answer = api.get(path, timeout=_ASK_SECONDS)
         except ApiServerFailed:
@@ -181,7 +181,7 @@ def wait_until_ready(
         if _time.monotonic() >= deadline:
             if failing and api.get("/version").status == 200:
                 return failing
-            raise _died(process, f"was not ready in time ({why})", config)
+            raise died(process, f"was not ready in time ({why})", config)
         time.sleep(_LOOK_SECONDS)
 
 
@@ -191,7 +191,8 @@ def failing_checks(data: bytes) -> tuple[str, ...]:
     return tuple(re.findall(r"^\[-\](\S+)", text, re.MULTILINE))
 
 
-def _died(process: Process, what: str, config: EncryptionConfig) -> ApiServerFailed:
+def died(process: Process, what: str, config: EncryptionConfig) -> ApiServerFailed:
+    """Return the error that tells a server's end by its own last words."""
     words = config.scrub(process.last_words()).strip()[-_WORDS:]
     return ApiServerFailed(
         f"The drill's kube-apiserver {what}. "
