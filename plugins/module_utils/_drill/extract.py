@@ -32,7 +32,7 @@ from .yaml_text import Writer
 if t.TYPE_CHECKING:
     from .discovery import Discovery, Resource
 
-__all__ = ["Extracted", "ExtractedFile", "Wish", "extract", "read_wish"]
+__all__ = ["Extracted", "ExtractedFile", "Selection", "extract", "read_selection"]
 
 OBJECTS = "objects.yaml"
 SECRETS = "secrets.yaml"
@@ -44,7 +44,7 @@ _NO_RECIPIENTS = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class Selection:
     """Which objects are wanted; what is empty chooses all."""
 
     resources: tuple[str, ...]
@@ -82,13 +82,13 @@ class Extracted:
     """Namespaces and names that were asked for and are not there."""
 
 
-def read_wish(params: t.Mapping[str, t.Any]) -> Wish:
+def read_selection(params: t.Mapping[str, t.Any]) -> Selection:
     """Read option `extract`, before anything is started for it.
 
     :raises OptionInvalid: nothing is chosen, or there is no folder to write to.
     :raises SealError: a recipient is none, or Secrets are chosen and there are no recipients.
     """
-    wish = Wish(
+    wish = Selection(
         resources=_texts(params.get("resources")),
         namespaces=_texts(params.get("namespaces")),
         names=_texts(params.get("names")),
@@ -116,7 +116,7 @@ def read_wish(params: t.Mapping[str, t.Any]) -> Wish:
 def extract(
     api: Api,
     discovery: Discovery,
-    wish: Wish,
+    wish: Selection,
     *,
     revision: int,
     encrypted: t.Collection[str] = (),
@@ -163,7 +163,7 @@ def extract(
     )
 
 
-def _chosen(discovery: Discovery, wish: Wish) -> list[Resource]:
+def _chosen(discovery: Discovery, wish: Selection) -> list[Resource]:
     found: dict[str, Resource] = {}
     for text in wish.resources:
         resource = _named(discovery, text)
@@ -209,7 +209,7 @@ def _spellings(resource: Resource) -> set[str]:
 class _Reading:
     """Yields chosen objects as YAML, and counts."""
 
-    def __init__(self, api: Api, wish: Wish, revision: int) -> None:
+    def __init__(self, api: Api, wish: Selection, revision: int) -> None:
         self.taken: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self._api = api
@@ -302,7 +302,7 @@ class _Stream:
 
 
 def _write(
-    wish: Wish,
+    wish: Selection,
     name: str,
     reading: _Reading,
     resources: t.Sequence[Resource],

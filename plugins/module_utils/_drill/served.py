@@ -230,7 +230,7 @@ def _read_by_key(
         return []
     return [
         Comparison(
-            name="secrets",
+            name="api_secrets",
             result="failed" if wrong else "passed",
             expected=expected,
             found=read,

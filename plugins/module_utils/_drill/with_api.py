@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import os
 import typing as t
-from dataclasses import dataclass, field
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
+    load_identities,
+    unseal,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ApiServerFailed,
     CageRefused,
@@ -20,128 +25,125 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 from . import apiserver, extract, served
 from .api_client import Api, Files
 from .discovery import definitions, discover
-from .encryption import NO_ENCRYPTION, EncryptionConfig
+from .encryption import NO_ENCRYPTION, EncryptionConfig, read
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.cage import (
-        Cage,
-        Server,
-    )
+    from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.cage import Server
 
-__all__ = ["Asked", "Looked", "look"]
+    from .delivered import Program
+    from .model import Course, Running
+    from .picks import Picks
+
+__all__ = ["ApiDrill", "look", "read_config"]
 
 _PORT = 6443
 _NAME = "kube-apiserver"
+_PART = ("encryption.tar.zst.age", "encryption.tar.zst")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What an API server is started on, and what is asked of it."""
+@dataclasses.dataclass(frozen=True)
+class ApiDrill:
+    """What an API server is started from, and what is asked of it.
 
-    program: str
-    """Its path on this host; it is brought into the cage."""
-    sha256: str | None
-    etcd: str
-    """etcd's endpoint inside the cage."""
-    files: Files
-    """The throw-away authority and certificate that etcd runs with: the API server's, too."""
-    held: served.Held
-    etcd_prefix: str = "/registry"
-    service_range: str = "10.96.0.0/12"
+    :param picks: what was seen of the image while it was verified.
+    :param selection: what is to be extracted.
+    """
+
+    program: Program
+    picks: Picks
     config: EncryptionConfig = NO_ENCRYPTION
-    kubernetes_version: str | None = None
-    """The cluster's, as the manifest has it."""
-    start_seconds: float = 120.0
-    wish: extract.Wish | None = None
+    selection: extract.Selection | None = None
 
 
-@dataclass
-class Looked:
-    """What came of it; filled as it goes, so that a drill that fails half-way has the rest."""
+def read_config(delivery: str, identity: str) -> EncryptionConfig:
+    """Return the encryption configuration that was delivered; none where the archive has none.
 
-    version: str | None = None
-    comparisons: list[served.Comparison] = field(default_factory=list)
-    not_checked: list[served.NotChecked] = field(default_factory=list)
-    extracted: extract.Extracted | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Of the phases api_start, api_compare and extract."""
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> t.Iterator[None]:
-        """Measure a phase, however it ends."""
-        start = _time.monotonic()
-        try:
-            yield
-        finally:
-            spent = _time.monotonic() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+    :raises KitError: it can't be used. SealDamaged: nor opened, for damage.
+    """
+    path = next((at for each in _PART if os.path.isfile(at := os.path.join(delivery, each))), None)
+    if path is None:
+        return NO_ENCRYPTION
+    clear = io.BytesIO()
+    with open(path, "rb") as source:
+        unseal(source, clear, load_identities([identity]) if path.endswith(".age") else ())
+    clear.seek(0)
+    return read(clear)
 
 
-def look(cage: Cage, asked: Asked, looked: Looked) -> None:
-    """Start an API server on the drill's etcd, compare what it can read, extract what is wished.
+def look(running: Running, course: Course, wanted: ApiDrill) -> extract.Extracted | None:
+    """Start an API server on the drill's etcd, compare what it can read, extract what is chosen.
 
     :raises ApiServerFailed: the server died, hangs, or can't read what is to be extracted: the
         archive's fault, for all that can be known.
     :raises ToolUnusable: this host can't run the program, or it is another minor than the cluster's.
     :raises CageRefused: it took more than the cage's limits.
     """
-    with looked.phase("api_start"):
-        program = apiserver.probe(cage.bring(asked.program, _NAME, sha256=asked.sha256))
-        looked.version = program.version
-        _check_minor(program, asked)
-        config_path = _place(cage, asked.config)
-        settings = apiserver.Settings(
-            port=_PORT,
-            etcd=asked.etcd,
-            files=asked.files,
-            etcd_prefix=asked.etcd_prefix,
-            service_range=asked.service_range,
-            config_path=config_path,
+    with course.phase("api_start"):
+        program = apiserver.probe(
+            running.cage.bring(wanted.program.path, _NAME, sha256=wanted.program.sha256)
         )
-        server = cage.start(_NAME, apiserver.argv(program, settings))
-    try:
-        with contextlib.closing(Api(_PORT, asked.files)) as api, _explained(server, asked.config):
-            _ask(api, server, asked, looked, config_path)
-    finally:
-        server.stop()
-        _forget(config_path)
-
-
-def _ask(api: Api, server: Server, asked: Asked, looked: Looked, config_path: str) -> None:
-    with looked.phase("api_start"):
-        failing = apiserver.wait_until_ready(
-            api, server, deadline=_time.monotonic() + asked.start_seconds, config=asked.config
-        )
-        # It was read once, at the start.
-        _forget(config_path)
-    with looked.phase("api_compare"):
-        found = served.compare(api, asked.held, asked.config)
-    looked.comparisons += found.comparisons
-    if failing:
-        named = ", ".join(failing[:5])
-        looked.comparisons.append(
-            served.Comparison(
-                name="api_ready",
-                result="failed",
-                expected=0,
-                found=len(failing),
-                detail=f"the API server is not ready for {asked.start_seconds:g} s: {named}",
+        course.versions["kube_apiserver"] = program.version
+        _check_minor(program, wanted.program.path, running.manifest.kubernetes.version)
+        connection = running.connection
+        files = Files(connection.cacert or "", connection.cert or "", connection.key or "")
+        with _placed(running, wanted.config) as config_path:
+            settings = apiserver.Settings(
+                port=_PORT,
+                etcd=connection.endpoints[0],
+                files=files,
+                etcd_prefix=running.held.etcd_prefix,
+                service_range=wanted.picks.service_range,
+                config_path=config_path,
             )
-        )
-    looked.not_checked += found.not_checked
-    for plugin in asked.config.kms:
-        looked.not_checked.append(
-            served.NotChecked(plugin, "a KMS plugin: taken out of the encryption configuration")
-        )
-    if asked.wish is not None:
-        with looked.phase("extract"):
-            looked.extracted = extract.extract(
+            server = running.cage.start(_NAME, apiserver.argv(program, settings))
+            with _explained(server, wanted.config), contextlib.closing(Api(_PORT, files)) as api:
+                failing = apiserver.wait_until_ready(
+                    api,
+                    server,
+                    deadline=_time.monotonic() + running.wish.start_seconds,
+                    config=wanted.config,
+                )
+    with _explained(server, wanted.config), contextlib.closing(Api(_PORT, files)) as api:
+        with course.phase("api_compare"):
+            _compare(api, running, course, wanted, failing)
+        if wanted.selection is None:
+            return None
+        with course.phase("extract"):
+            return extract.extract(
                 api,
                 discover(api, definitions(api)),
-                asked.wish,
-                revision=asked.held.revision,
-                encrypted=asked.held.encrypted,
+                wanted.selection,
+                revision=running.revision,
+                encrypted=running.held.catalogue.encrypted_by_resource,
             )
+
+
+def _compare(
+    api: Api, running: Running, course: Course, wanted: ApiDrill, failing: t.Sequence[str]
+) -> None:
+    catalogue = running.held.catalogue
+    held = served.Held(
+        revision=running.revision,
+        counts=catalogue.counts,
+        encrypted=catalogue.encrypted_by_resource,
+        by_key=wanted.picks.by_key,
+    )
+    found = served.compare(api, held, wanted.config)
+    for each in found.comparisons:
+        course.compare(each.name, expected=each.expected, found=each.found, detail=each.detail)
+        if each.result == "failed" and each.expected == each.found:
+            course.differ(each.name, each.detail)
+    if failing:
+        course.compare(
+            "api_ready",
+            expected="ready",
+            found="not ready",
+            detail=f"after {running.wish.start_seconds:g} s, it lacks {', '.join(failing[:5])}",
+        )
+    for skipped in found.not_checked:
+        course.skip(skipped.name, skipped.why)
+    for plugin in wanted.config.kms:
+        course.skip(plugin, "a KMS plugin: it was taken out of the encryption configuration")
 
 
 @contextlib.contextmanager
@@ -161,26 +163,27 @@ def _explained(server: Server, config: EncryptionConfig) -> t.Iterator[None]:
         raise apiserver.died(server, ended, config) from exc
 
 
-def _place(cage: Cage, config: EncryptionConfig) -> str:
+@contextlib.contextmanager
+def _placed(running: Running, config: EncryptionConfig) -> t.Iterator[str]:
+    """Give the path of the encryption configuration, which is read once, at the start."""
     if not config.text:
-        return ""
-    path = os.path.join(cage.folder, "encryption.yaml")
-    _files.atomic_write(path, config.text)
-    cage.give(path)
-    return path
-
-
-def _forget(path: str) -> None:
-    if path:
+        yield ""
+        return
+    path = os.path.join(running.cage.folder, "encryption.yaml")
+    try:
+        _files.atomic_write(path, config.text)
+        running.cage.give(path)
+        yield path
+    finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
 
-def _check_minor(program: apiserver.Program, asked: Asked) -> None:
-    wanted = ".".join((asked.kubernetes_version or "").lstrip("v").split(".")[:2])
+def _check_minor(program: apiserver.Program, path: str, version: str | None) -> None:
+    wanted = ".".join((version or "").lstrip("v").split(".")[:2])
     if wanted and wanted != program.minor:
         raise ToolUnusable(
-            f"{asked.program} is kube-apiserver {program.version}; the cluster's was {wanted}.",
+            f"{path} is kube-apiserver {program.version}; the cluster's was {version}.",
             hint="Name one of that minor with tools, or let the backup take its own along.",
-            path=asked.program,
+            path=path,
         )
