@@ -19,6 +19,7 @@ HOME = "ansible_collections.controlplane.etcd.plugins."
 ROOMS = [
     ["_module", "_argspec"],
     ["_fetch", "_deliver"],
+    ["_drill"],
     ["_snapshot"],
     ["_kit"],
     ["_archive"],

@@ -135,6 +135,14 @@ class Client:
             ) from exc
         return int(answer.header.revision)
 
+    def raw(self, what: str, method: str, request: bytes, timeout: float) -> bytes:
+        """Make one unary call of `method` (as in KV/Range) with bytes as they are on the wire."""
+        rpc = self._channel.unary_unary(
+            f"/etcdserverpb.{method}", request_serializer=bytes, response_deserializer=bytes
+        )
+        answer: bytes = self._call(what, rpc, request, timeout)
+        return answer
+
     def snapshot(self, *, idle_timeout: float, deadline: float) -> SnapshotStream:
         """Start a snapshot stream; give it up when no bytes come for `idle_timeout` seconds, or
         `deadline` seconds after its start.

@@ -34,6 +34,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.client import Client
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection import Connection
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.passing_certificates import (
+    write_certificates,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.processes import (
     find_etcd,
     find_tools,
@@ -45,7 +48,6 @@ if t.TYPE_CHECKING:
         Layout,
     )
 
-from .passing_certificates import write_certificates
 
 __all__ = ["DeadMember", "brought_up", "dead_member", "reached"]
 

@@ -15,14 +15,18 @@ from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _f
 __all__ = ["write_certificates"]
 
 _AUTHORITY = "controlplane.etcd throw-away authority"
-_LEAF = "controlplane.etcd throw-away etcd"
+LEAF = "controlplane.etcd throw-away etcd"
 _LIFETIME = dt.timedelta(days=1)
 
 
-def write_certificates(folder: str, *, now: dt.datetime) -> tuple[str, str, str]:
+def write_certificates(
+    folder: str, *, now: dt.datetime, common_name: str = LEAF
+) -> tuple[str, str, str]:
     """Write authority, certificate and key into `folder`; return their paths.
 
     The authority's key is never written: nobody can make another certificate for it.
+
+    :param common_name: whom etcd's own users and roles take the holder for.
     """
     x509 = _deps.load("cryptography.x509")
     hashes = _deps.load("cryptography.hazmat.primitives.hashes")
@@ -61,7 +65,7 @@ def write_certificates(folder: str, *, now: dt.datetime) -> tuple[str, str, str]
             (x509.BasicConstraints(ca=True, path_length=0), True),
         ),
         "etcd.crt": signed(
-            _LEAF,
+            common_name,
             key.public_key(),
             (x509.SubjectAlternativeName([address]), False),
             (x509.ExtendedKeyUsage(usages), False),

@@ -1,0 +1,310 @@
+#!/usr/bin/python
+# Copyright (c) 2026, controlplane.etcd authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: etcd_drill
+short_description: Prove on a scratch node that an archived snapshot can be restored and served
+description:
+  - Takes what M(controlplane.etcd.etcd_deliver) brought to this host, opens it, proves the image as the backup did, restores it
+    with the archived cluster's own C(etcdutl), starts the archived cluster's own etcd on it, and compares what that etcd serves
+    with the entry's manifest. Then a key is written, read and deleted.
+  - etcd runs apart from all else on the host, with a user, a network and a folder of its own. It reaches nothing and nobody
+    reaches it; ports that other programs use don't matter.
+  - In the end everything is removed, the delivery and its key too, whatever happened. A process that watches this module does it
+    should the module be killed, systemd should both be; and the next drill removes what is left all the same.
+  - An archive that is wrong makes the drill's verdict V(failed), and the module succeeds in telling so. What the host lacks
+    (room, a program, a right) makes the module fail, and proves nothing.
+version_added: 0.1.0
+author:
+  - controlplane.etcd authors (@controlplane)
+options:
+  state:
+    description:
+      - V(drilled) does the drill, on the host.
+    type: str
+    choices: [drilled]
+    default: drilled
+  delivery:
+    description:
+      - The folder that M(controlplane.etcd.etcd_deliver) returned as RV(controlplane.etcd.etcd_deliver#module:delivery).
+    type: path
+  identity:
+    description:
+      - The file with the key to it, as RV(controlplane.etcd.etcd_deliver#module:identity).
+    type: path
+  work_dir:
+    description:
+      - Folder on the host for the clear image, which has no name there, and for the restored member's data. It needs room for
+        twice the database and some 300 MB, and must not be mounted C(noexec).
+    type: path
+    default: /var/tmp
+  tools:
+    description:
+      - Programs on this host to use instead of those in the delivery, or where it has none.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Which one. With an etcd of 3.4, C(etcdctl) restores.
+        type: str
+        choices: [etcd, etcdutl, etcdctl, kube-apiserver]
+        required: true
+      path:
+        description: Where it lies on this host.
+        type: path
+        required: true
+      sha256:
+        description: What its sha256 must be. If omitted, it is used as it is.
+        type: str
+  api:
+    description:
+      - Whether a kube-apiserver is started on the drilled etcd, too, and what it serves compared.
+    type: bool
+    default: false
+  isolation:
+    description:
+      - How servers are run apart. V(systemd) is a transient unit of systemd, V(namespace) a child process in a network namespace.
+        V(auto) is the first where root may use systemd, else the second.
+      - A V(namespace) has no limit on processors but the number of them that are used, and its limit on memory is on the
+        program's own data alone.
+    type: str
+    choices: [auto, systemd, namespace]
+    default: auto
+  memory_max:
+    description:
+      - How much memory a server may have, as in V(2G).
+    type: str
+    default: 2G
+  cpu_quota:
+    description:
+      - How much of the processors a server may have; V(100%) is one.
+    type: str
+    default: 100%
+  start_timeout:
+    description:
+      - How long a server may take until it serves.
+    type: str
+    default: 2m
+  remove_delivery:
+    description:
+      - Whether the delivery and its key are removed in the end.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - controlplane.etcd._attributes
+attributes:
+  check_mode:
+    support: full
+    details: Tells what would be used, and whether there is room. Nothing is opened or started.
+  diff_mode:
+    support: none
+    details: What is restored is never shown.
+  idempotent:
+    support: none
+    details: Each drill is a new one.
+  platform:
+    support: full
+seealso:
+  - module: controlplane.etcd.etcd_deliver
+  - module: controlplane.etcd.etcd_restore
+"""
+
+EXAMPLES = r"""
+- name: Drill what was delivered
+  controlplane.etcd.etcd_drill:
+    delivery: "{{ delivered.delivery }}"
+    identity: "{{ delivered.identity }}"
+  become: true
+  register: drilled
+
+- name: Have it passed
+  ansible.builtin.assert:
+    that: drilled.drill.verdict == 'passed'
+    fail_msg: "{{ drilled.drill.reason }}"
+
+- name: Drill an entry whose archive has no programs, with those of an internal mirror
+  controlplane.etcd.etcd_drill:
+    delivery: "{{ delivered.delivery }}"
+    identity: "{{ delivered.identity }}"
+    tools:
+      - name: etcd
+        path: /opt/etcd-3.6.16/etcd
+        sha256: 4c3d1b2f9f0f4b7f7f7b5d0c1d7f8a2d1a4f0f3c8f7e6d5c4b3a291817161514
+      - name: etcdutl
+        path: /opt/etcd-3.6.16/etcdutl
+  become: true
+"""
+
+RETURN = r"""
+drill:
+  description: What the drill found; a proof is made of it.
+  type: dict
+  returned: O(state=drilled), not in check mode
+  contains:
+    entry:
+      description: The entry's ID.
+      type: str
+      sample: 20261123T145000Z-7c9e1a2b
+    sha256:
+      description: The sha256 of its image, by its manifest.
+      type: str
+      sample: 0d5a1f7c1f0ea9a07d6c33e20f1c2e4b6a0c9d0f54b8f0b4e5c6d7e8f9a0b1c2
+    etcd_cluster:
+      description: The cluster.
+      type: str
+      sample: prod
+    etcd_instance:
+      description: Which etcd of it.
+      type: str
+      sample: main
+    verdict:
+      description: V(passed) or V(failed).
+      type: str
+      sample: passed
+    reason:
+      description: The first thing that was wrong; empty if nothing was.
+      type: str
+      sample: ""
+    started_at:
+      description: When it began, by this host's clock.
+      type: str
+      sample: "2026-11-24T03:00:00Z"
+    finished_at:
+      description: When everything was removed again.
+      type: str
+      sample: "2026-11-24T03:00:41Z"
+    phases:
+      description: How long each part took, in their order. The last one, C(remove), takes everything away.
+      type: list
+      elements: dict
+      sample: [{"name": "open", "seconds": 0.4}, {"name": "verify", "seconds": 0.2}, {"name": "restore", "seconds": 0.3}]
+    rto_seconds:
+      description: What a restore has to wait for on the host. Opening, restoring and starting, without the way there.
+      type: int
+      sample: 2
+    comparisons:
+      description: What was compared. C(result) is V(passed), V(failed) or V(not_comparable).
+      type: list
+      elements: dict
+      sample: [{"name": "revision", "result": "passed", "expected": 18274, "found": 18274, "detail": ""}]
+    versions:
+      description: What was used.
+      type: dict
+      sample: {"etcd": "3.6.16", "etcdutl": "3.6.16", "kube_apiserver": null}
+    isolation:
+      description: V(systemd) or V(namespace).
+      type: str
+      sample: systemd
+    not_checked:
+      description: What this drill can say nothing about, and why.
+      type: list
+      elements: dict
+      sample: [{"name": "hash_kv", "why": "the manifest holds no HashKV of the members"}]
+    db_size_bytes:
+      description: The size of the database; null if it could not be opened.
+      type: int
+      sample: 20971520
+plan:
+  description: What a drill would do.
+  type: dict
+  returned: O(state=drilled), in check mode
+  contains:
+    entry:
+      description: The entry's ID.
+      type: str
+      sample: 20261123T145000Z-7c9e1a2b
+    delivery:
+      description: The delivery.
+      type: str
+      sample: /var/tmp/controlplane-etcd-delivery-20261123T145000Z-7c9e1a2b-3f1c9a02-5d41c3f7
+    work_dir:
+      description: The work folder.
+      type: str
+      sample: /var/tmp
+    isolation:
+      description: V(systemd) or V(namespace).
+      type: str
+      sample: systemd
+    need_bytes:
+      description: How much room it takes.
+      type: int
+      sample: 331350016
+    free_bytes:
+      description: How much room there is.
+      type: int
+      sample: 21474836480
+    tools:
+      description: The programs that would be used.
+      type: list
+      elements: dict
+      sample: [{"name": "etcd", "path": "/opt/etcd-3.6.16/etcd", "sha256": null}]
+error:
+  description: Why the module failed.
+  type: dict
+  returned: failure
+  sample: {"kind": "space_missing", "message": "…", "hint": "…", "endpoint": null, "path": "/var/tmp"}
+"""
+
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
+from ansible_collections.controlplane.etcd.plugins.module_utils._drill import run
+from ansible_collections.controlplane.etcd.plugins.module_utils._drill.options import wish_from
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "state": {"type": "str", "choices": ["drilled"], "default": "drilled"},
+    "delivery": {"type": "path"},
+    "identity": {"type": "path"},
+    "work_dir": {"type": "path", "default": "/var/tmp"},
+    "tools": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {
+                "type": "str",
+                "choices": ["etcd", "etcdutl", "etcdctl", "kube-apiserver"],
+                "required": True,
+            },
+            "path": {"type": "path", "required": True},
+            "sha256": {"type": "str"},
+        },
+    },
+    "api": {"type": "bool", "default": False},
+    "isolation": {
+        "type": "str",
+        "choices": ["auto", "systemd", "namespace"],
+        "default": "auto",
+    },
+    "memory_max": {"type": "str", "default": "2G"},
+    "cpu_quota": {"type": "str", "default": "100%"},
+    "start_timeout": {"type": "str", "default": "2m"},
+    "remove_delivery": {"type": "bool", "default": True},
+}
+
+
+def action(call: _module.Call) -> _module.Outcome:
+    """Do the drill."""
+    wish = wish_from(call.params, start_seconds=_argspec.duration(call.params, "start_timeout"))
+    if call.check_mode:
+        return _module.Outcome({"plan": run.planned(wish)}, changed=wish.remove_delivery)
+    return _module.Outcome({"drill": run.drill(wish)}, changed=wish.remove_delivery)
+
+
+def main() -> None:
+    """Run the module."""
+    _module.run(
+        ARGUMENT_SPEC,
+        action,
+        needs=["cryptography", "etcd3", "google_crc32c", "pyrage", "zstandard"],
+        required_if=[("state", "drilled", ["delivery", "identity"])],
+    )
+
+
+if __name__ == "__main__":
+    main()
