@@ -102,14 +102,14 @@ def run(
     argument_spec: t.Mapping[str, t.Any],
     action: t.Callable[[Call], Outcome],
     *,
-    needs: t.Sequence[str] = (),
+    needs: t.Sequence[str] | t.Callable[[t.Mapping[str, t.Any]], t.Sequence[str]] = (),
     **constraints: t.Any,
 ) -> None:
     """Check the options, call `action`, and exit as a module does.
 
-    `needs` are the third-party imports that the action can't do without: where this interpreter
-    lacks one, the module starts again in the environment that role etcd_runtime made, or fails
-    saying what is missing. `constraints` go to AnsibleModule (required_if and the like). SIGTERM
+    `needs` are the third-party imports that the action can't do without, or what tells them from
+    the options: where this interpreter lacks one, the module starts again in the environment that
+    role etcd_runtime made, or fails saying what is missing. `constraints` go to AnsibleModule (required_if and the like). SIGTERM
     and SIGHUP end the module by SystemExit, so that every `finally` runs.
     """
     module = _Module(argument_spec=dict(argument_spec), supports_check_mode=True, **constraints)
@@ -119,7 +119,7 @@ def run(
     atexit.register(_end_in_time)
     call = Call(module.params, module.check_mode, module._diff)
     try:
-        _ensure(needs)
+        _ensure(needs(module.params) if callable(needs) else needs)
         outcome = action(call)
     except EtcdToolError as exc:
         module.fail_json(msg=str(exc), error=exc.as_dict())

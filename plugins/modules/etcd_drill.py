@@ -25,9 +25,33 @@ options:
   state:
     description:
       - V(drilled) does the drill, on the host.
+      - V(recorded) signs what came of it and keeps it beside the entry as a proof, on the controller, and tells how old the
+        newest proof is that passed. Needs O(archive), O(etcd_cluster), O(signing_key), O(delivered), O(drilled) and O(node).
     type: str
-    choices: [drilled]
+    choices: [drilled, recorded]
     default: drilled
+  archive:
+    description:
+      - With O(state=recorded), the archive, as an absolute path of a directory on the controller.
+    required: false
+  delivered:
+    description:
+      - With O(state=recorded), what M(controlplane.etcd.etcd_deliver) returned, also if it failed or lost its host.
+    type: dict
+  drilled:
+    description:
+      - With O(state=recorded), what this module returned with O(state=drilled), also if it failed, was skipped or lost its host.
+      - A drill that passed or failed gives a proof that says so. A file of a trusted entry that is damaged gives a failed one.
+        Whatever else went wrong gives none, for it says nothing of the archive.
+    type: dict
+  node:
+    description:
+      - With O(state=recorded), the name of the scratch node.
+    type: str
+  max_age:
+    description:
+      - With O(state=recorded), how old the newest proof that passed may be, as in V(8d), for RV(overdue). If omitted, of any age.
+    type: str
   delivery:
     description:
       - The folder that M(controlplane.etcd.etcd_deliver) returned as RV(controlplane.etcd.etcd_deliver#module:delivery).
@@ -96,11 +120,12 @@ options:
     type: bool
     default: true
 extends_documentation_fragment:
+  - controlplane.etcd._archive
   - controlplane.etcd._attributes
 attributes:
   check_mode:
     support: full
-    details: Tells what would be used, and whether there is room. Nothing is opened or started.
+    details: Tells what would be used, and whether there is room. Nothing is opened, started or written.
   diff_mode:
     support: none
     details: What is restored is never shown.
@@ -126,6 +151,20 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: drilled.drill.verdict == 'passed'
     fail_msg: "{{ drilled.drill.reason }}"
+
+- name: Keep the proof, on the controller
+  controlplane.etcd.etcd_drill:
+    state: recorded
+    archive: /srv/etcd-archive
+    etcd_cluster: prod
+    signing_key: /etc/etcd-backup/signing_key
+    delivered: "{{ delivered }}"
+    drilled: "{{ drilled }}"
+    node: "{{ inventory_hostname }}"
+    max_age: 8d
+  delegate_to: localhost
+  become: false
+  register: recorded
 
 - name: Drill an entry whose archive has no programs, with those of an internal mirror
   controlplane.etcd.etcd_drill:
@@ -243,6 +282,38 @@ plan:
       type: list
       elements: dict
       sample: [{"name": "etcd", "path": "/opt/etcd-3.6.16/etcd", "sha256": null}]
+verdict:
+  description: What the drill came to. V(passed), V(failed), or V(not_drilled) where nothing is known of the archive.
+  type: str
+  returned: success and O(state=recorded)
+  sample: passed
+reason:
+  description: The first thing that was wrong with the archive, or why there was no drill.
+  type: str
+  returned: success and O(state=recorded)
+  sample: ""
+proof:
+  description: The proof as it was signed, see C(docs/formats.md). In check mode as it would be. Null where there was no drill.
+  type: dict
+  returned: success and O(state=recorded)
+  sample: {"entry": "20261123T145000Z-7c9e1a2b", "verdict": "passed", "finished_at": "2026-11-24T03:00:12Z", "rto_seconds": 9}
+path:
+  description: Where the proof lies on the controller. Null where there is none.
+  type: str
+  returned: success and O(state=recorded)
+  sample: /srv/etcd-archive/prod/20261123T145000Z-7c9e1a2b/drills/20261124T030012Z.json
+newest_passed:
+  description:
+    - The newest proof of the cluster that passed and still holds. Null if there is none. A later drill of the same entry that
+      failed takes it away, as does damage of the entry.
+  type: dict
+  returned: success and O(state=recorded)
+  sample: {"entry": "20261123T145000Z-7c9e1a2b", "finished_at": "2026-11-24T03:00:12Z", "rto_seconds": 9, "node": "scratch1"}
+overdue:
+  description: Whether RV(newest_passed) is older than O(max_age), or there is none.
+  type: bool
+  returned: success and O(state=recorded)
+  sample: false
 error:
   description: Why the module failed.
   type: dict
@@ -252,12 +323,19 @@ error:
 
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
-from ansible_collections.controlplane.etcd.plugins.module_utils._drill import run
+from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, store, trust
+from ansible_collections.controlplane.etcd.plugins.module_utils._drill import record, run
 from ansible_collections.controlplane.etcd.plugins.module_utils._drill.options import wish_from
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["drilled"], "default": "drilled"},
+    **_argspec.ARCHIVE,
+    "archive": {"type": "str"},
+    "state": {"type": "str", "choices": ["drilled", "recorded"], "default": "drilled"},
+    "delivered": {"type": "dict"},
+    "drilled": {"type": "dict"},
+    "node": {"type": "str"},
+    "max_age": {"type": "str"},
     "delivery": {"type": "path"},
     "identity": {"type": "path"},
     "work_dir": {"type": "path", "default": "/var/tmp"},
@@ -289,11 +367,39 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def action(call: _module.Call) -> _module.Outcome:
-    """Do the drill."""
+    """Do the drill, or keep its proof."""
+    if call.params["state"] == "recorded":
+        return _recorded(call)
     wish = wish_from(call.params, start_seconds=_argspec.duration(call.params, "start_timeout"))
     if call.check_mode:
         return _module.Outcome({"plan": run.planned(wish)}, changed=wish.remove_delivery)
     return _module.Outcome({"drill": run.drill(wish)}, changed=wish.remove_delivery)
+
+
+def _recorded(call: _module.Call) -> _module.Outcome:
+    params = call.params
+    done = record.record(
+        record.Wish(
+            place=store.open_store(params["archive"]),
+            prefix=names.Prefix(params["etcd_cluster"], params["etcd_instance"] or names.MAIN),
+            signing=trust.signing_from_key(params["signing_key"]),
+            signers=_argspec.signers(params),
+            max_age_seconds=_argspec.duration(params, "max_age") if params["max_age"] else None,
+        ),
+        params["delivered"],
+        params["drilled"],
+        node=params["node"],
+        now=_time.now(),
+        really=not call.check_mode,
+    )
+    return _module.Outcome(done.told(), changed=done.proof is not None, warnings=done.warnings)
+
+
+_NEEDS = {
+    "drilled": ["cryptography", "etcd3", "google_crc32c", "pyrage", "zstandard"],
+    "recorded": ["jsonschema"],
+}
+_OF_RECORD = ["archive", "etcd_cluster", "signing_key", "delivered", "drilled", "node"]
 
 
 def main() -> None:
@@ -301,8 +407,11 @@ def main() -> None:
     _module.run(
         ARGUMENT_SPEC,
         action,
-        needs=["cryptography", "etcd3", "google_crc32c", "pyrage", "zstandard"],
-        required_if=[("state", "drilled", ["delivery", "identity"])],
+        needs=lambda params: _NEEDS[params["state"]],
+        required_if=[
+            ("state", "drilled", ["delivery", "identity"]),
+            ("state", "recorded", _OF_RECORD),
+        ],
     )
 
 

@@ -15,7 +15,7 @@ import math
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive import proofs
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import proofs, proven
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names import Prefix
@@ -64,10 +64,22 @@ class Recorded:
     """What was judged and kept, and how old the newest proof is that holds."""
 
     judgement: Judgement
-    written: proofs.Written | None
+    proof: t.Mapping[str, t.Any] | None
+    path: str | None
     newest_passed: proofs.Proof | None
     overdue: bool
     warnings: tuple[str, ...]
+
+    def told(self) -> dict[str, t.Any]:
+        """Return it as JSON."""
+        return {
+            "verdict": self.judgement.verdict,
+            "reason": self.judgement.reason,
+            "proof": self.proof,
+            "path": self.path,
+            "newest_passed": proven.told_newest(self.newest_passed),
+            "overdue": self.overdue,
+        }
 
 
 def record(
@@ -91,7 +103,8 @@ def record(
     newest, refused = proofs.newest_passed(wish.place, wish.prefix, wish.signers, now=now)
     return Recorded(
         judgement=judgement,
-        written=written,
+        proof=written.document if written else judgement.found,
+        path=written.path if written else None,
         newest_passed=newest,
         overdue=_overdue(newest, wish.max_age_seconds, now),
         warnings=tuple(f"Proof not counted: {text}" for text in dict.fromkeys(refused)),
@@ -151,6 +164,7 @@ def _failed(result: _Result, entry: _Result, *, node: str, step: str) -> Judgeme
 def _found(drill: _Result, delivered: _Result, node: str) -> dict[str, t.Any]:
     deliver = _number(delivered.get("seconds")) or 0.0
     rto = _number(drill.get("rto_seconds"))
+    passed = drill.get("verdict") == "passed"
     versions = _mapping(drill.get("versions"))
     phases = [{"name": "deliver", "seconds": deliver}]
     phases += [
@@ -165,7 +179,8 @@ def _found(drill: _Result, delivered: _Result, node: str) -> dict[str, t.Any]:
         "node": node,
         "node_started_at": drill.get("started_at"),
         "node_finished_at": drill.get("finished_at"),
-        "rto_seconds": None if rto is None else math.ceil(rto + deliver),
+        # What broke off before its end says nothing of how long a restore would take.
+        "rto_seconds": math.ceil(rto + deliver) if passed and rto is not None else None,
         "phases": phases,
         "comparisons": [
             {
