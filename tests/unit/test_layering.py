@@ -20,6 +20,7 @@ ROOMS = [
     ["_module", "_argspec"],
     ["_fetch", "_deliver"],
     ["_drill"],
+    ["_restore"],
     ["_snapshot"],
     ["_kit"],
     ["_archive"],
@@ -46,7 +47,7 @@ VALUES_ONLY = {"_retention"}
 VALUE_ROOMS = {"_errors", "_time"}
 OUTSIDE = {"io", "glob", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile", "time"}
 # Engines are pure of each other; only _mvcc knows the file format below it.
-BBOLT_READERS = {"_mvcc", "_snapshot"}
+BBOLT_READERS = {"_mvcc", "_snapshot", "_restore"}
 
 
 def imports(path: Path) -> t.Iterator[tuple[int, str]]:

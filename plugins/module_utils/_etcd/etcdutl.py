@@ -56,6 +56,18 @@ class Tool:
         """Tell whether it can raise the revision and mark what was before as compacted."""
         return self.flags >= _BUMP
 
+    def check_bump(self) -> None:
+        """Have it be one that can bump.
+
+        :raises ToolUnusable: it is none.
+        """
+        if not self.can_bump:
+            raise ToolUnusable(
+                f"{self.path} is {self.name} {self.version}, which knows no --bump-revision.",
+                hint="3.4.27, 3.5.10 and 3.6.0 and later do: name one of those, of the same minor.",
+                path=self.path,
+            )
+
     @property
     def wants_absent(self) -> bool:
         """Tell whether the data folder must not exist (3.4), or may be there empty."""
@@ -138,7 +150,7 @@ def restore(
     if wal_dir:
         argv.append(f"--wal-dir={wal_dir}")
     if bump:
-        _check_bump(tool)
+        tool.check_bump()
         argv += [f"--bump-revision={bump}", "--mark-compacted"]
     if skip_hash_check:
         argv.append("--skip-hash-check")
@@ -154,15 +166,6 @@ def _check_folder(tool: Tool, data_dir: str) -> None:
             f"{'folder' if tool.wants_absent else 'or an empty folder'} only.",
             hint="Name another folder, or move that one away.",
             path=data_dir,
-        )
-
-
-def _check_bump(tool: Tool) -> None:
-    if not tool.can_bump:
-        raise ToolUnusable(
-            f"{tool.path} is {tool.name} {tool.version}, which knows no --bump-revision.",
-            hint="3.4.27, 3.5.10 and 3.6.0 and later do: name one of those, of the same minor.",
-            path=tool.path,
         )
 
 
