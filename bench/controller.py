@@ -71,6 +71,9 @@ class Controller:
             subprocess.run(argv, check=True)
         identities = [pyrage.x25519.Identity.generate() for _turn in range(2)]
         self._recipients = [str(identity.to_public()) for identity in identities]
+        self._identity = folder / "identity"
+        self._identity.touch(0o600)
+        self._identity.write_text(f"{identities[0]}\n")
         (folder / "ansible.cfg").write_text(
             f"[defaults]\nhome = {folder}/a\ncollections_path = {COLLECTIONS}\nnocows = true\n"
             f"callback_plugins = {BENCH}/callbacks\ncallbacks_enabled = bench_times\n"
@@ -97,6 +100,14 @@ class Controller:
             hosts = found["all"]["children"]["etcd"]["children"][site.cluster.name]["hosts"]
             for name, host in site.hosts.items():
                 hosts[name] = host.variables(site.cluster, self.ssh_key)
+        # One of them is the scratch node of a drill, too, under a name of its own.
+        host = next(iter(first.hosts.values()))
+        scratch = {
+            **host.variables(first.cluster, self.ssh_key),
+            "etcd_identities": [str(self._identity)],
+            "etcd_drill_work_dir": str(host.folder / "work"),
+        }
+        found["all"]["children"]["etcd_scratch"] = {"hosts": {"scratch": scratch}}
         path = self.folder / "inventory.yml"
         path.write_text(yaml.safe_dump(found, sort_keys=False))
         return path
@@ -114,15 +125,29 @@ class Controller:
         tasks = tuple((line["task"], line["at"]) for line in lines)
         return dataclasses.replace(run, tasks=tasks)
 
-    def backup(self, *sites: Site) -> Run:
+    def backup(self, *sites: Site, keep: bool = False) -> Run:
         """Run `ansible-playbook controlplane.etcd.backup`; then forget the entries it made."""
         run = self.play("controlplane.etcd.backup", sites)
         for site in sites:
             entries = list((self._archive / site.cluster.name).glob("2*/manifest.json"))
             if len(entries) != 1:
                 raise SystemExit(f"{site.cluster.name}: the backup left {len(entries)} entries.")
-            shutil.rmtree(self._archive / site.cluster.name)
+            if not keep:
+                shutil.rmtree(self._archive / site.cluster.name)
         return run
+
+    def drill(self, site: Site) -> tuple[Run, dict[str, t.Any]]:
+        """Run `ansible-playbook controlplane.etcd.drill` on the site's host, an entry being there.
+
+        Returns the run and the proof, which is then forgotten.
+        """
+        run = self.play("controlplane.etcd.drill", [site])
+        [proof] = (self._archive / site.cluster.name).glob("2*/drills/*.json")
+        told = json.loads(proof.read_text())
+        if told["verdict"] != "passed":
+            raise SystemExit(f"{site.cluster.name}: the drill failed: {told['reason']}")
+        shutil.rmtree(proof.parent)
+        return run, told
 
     def ansible_alone(self, *sites: Site) -> Run:
         """Run a playbook of Ansible's own modules on the same hosts, by the same connection."""

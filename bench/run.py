@@ -25,7 +25,7 @@ from demo import children
 from bench import report
 from bench.figures import Section
 from bench.hosts import workspace
-from bench.measure import archive, clusters, load, memory, offline
+from bench.measure import archive, clusters, drill, load, memory, offline
 from bench.session import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +35,7 @@ MEASUREMENTS: dict[str, t.Callable[[Bench], Section]] = {
     "offline": offline.measure,
     "memory": memory.measure,
     "clusters": clusters.measure,
+    "drill": drill.measure,
 }
 TOOLS = ("age", "zstd", "ssh", "scp", "sftp", "ssh-keygen", "sha256sum", "bash")
 
