@@ -33,7 +33,12 @@ __all__ = ["Process", "Program", "Settings", "argv", "died", "probe", "wait_unti
 _PROBE_SECONDS = 60
 _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 10.0
-_WORDS = 1500
+_WORDS = 600
+# klog: errors and fatal ones.
+_ERROR = re.compile(r"\s*[EF]\d{4} ")
+# apiserver, pkg/server/healthz: the caches of its own informers.
+_FILLING = ("informer-sync",)
+_FILL_SECONDS = 3.0
 _VERSION = re.compile(r"Kubernetes v(\d+\.\d+\.\d+\S*)")
 _FLAG = re.compile(r"^\s+(?:-\w, )?--([a-z0-9][a-z0-9-]*)", re.MULTILINE)
 # apiserver pkg/server/options/admission.go and kubernetes pkg/kubeapiserver/options/admission.go
@@ -153,13 +158,14 @@ def wait_until_ready(
 ) -> tuple[str, ...]:
     """Wait until the server is ready; return its own checks that still fail at the deadline.
 
-    What it serves by then is looked at all the same: one object that cannot be read keeps a whole
-    server from being ready, and the lists say which.
+    What it serves by then is looked at all the same. One Secret that cannot be read (by KMS, too)
+    keeps its caches from filling for ever: that is not waited for, the lists say what it is.
 
     :param deadline: as `_time.monotonic` counts.
     :raises ApiServerFailed: it ended, or answers nothing at all by the deadline.
     """
     failing: tuple[str, ...] = ()
+    filling_since: float | None = None
     path = "/readyz"
     why = "it does not answer"
     while True:
@@ -178,7 +184,11 @@ def wait_until_ready(
                 continue
             failing = failing_checks(answer.data)
             why = f"it answers {answer.status} to {path}"
-        if _time.monotonic() >= deadline:
+        now = _time.monotonic()
+        filling_since = (filling_since or now) if failing == _FILLING else None
+        if filling_since is not None and now - filling_since > _FILL_SECONDS:
+            return ()
+        if now >= deadline:
             if failing and api.get("/version").status == 200:
                 return failing
             raise died(process, f"was not ready in time ({why})", config)
@@ -193,7 +203,9 @@ def failing_checks(data: bytes) -> tuple[str, ...]:
 
 def died(process: Process, what: str, config: EncryptionConfig) -> ApiServerFailed:
     """Return the error that tells a server's end by its own last words."""
-    words = config.scrub(process.last_words()).strip()[-_WORDS:]
+    lines = re.split(r"\n| / ", config.scrub(process.last_words()))
+    errors = [line for line in lines if _ERROR.match(line)]
+    words = " / ".join(line.strip() for line in errors or lines if line.strip())[-_WORDS:]
     return ApiServerFailed(
         f"The drill's kube-apiserver {what}. "
         + (f"It said: {words}" if words else "It said nothing."),

@@ -32,6 +32,7 @@ _REASONS = re.compile(
     r"conversion webhook for [^:\s]+, Kind=\w+ failed|"
     r"does not match the expected type prefix|no kind \S+ is registered for version \S+|"
     r"proto: [a-z ,A-Z]+|unexpected EOF|invalid character .{1,6} looking for beginning of value|"
+    r"json parse error|couldn't get version/kind|"
     r"required revision has been compacted|Object 'Kind' is missing|too large resource version"
 )
 
