@@ -87,9 +87,55 @@ options:
         type: str
   api:
     description:
-      - Whether a kube-apiserver is started on the drilled etcd, too, and what it serves compared.
+      - Whether a kube-apiserver is started on the drilled etcd, too, and what it serves compared. It is the one in the delivery,
+        or in O(tools), and must be of the minor of the cluster that was backed up.
+      - It reads with the encryption configuration that was delivered, every stored resource is listed and counted at the
+        snapshot's revision, and one Secret for each key is decrypted, which stays in the server. What it can't tell, such as
+        Secrets encrypted by KMS or custom resources that need a conversion webhook, is in RV(drill.not_checked).
     type: bool
     default: false
+  extract:
+    description:
+      - Objects to write out as YAML while the API server is up, as they were when the snapshot was taken. Needs O(api).
+      - What servers and controllers put into them is taken off, such as status, uid, resourceVersion, managedFields, owners and
+        the addresses of Services. They are in an order in which C(kubectl) can apply them.
+      - What a controller made and would make again, what each namespace gets by itself, and unless their resource or name is
+        asked for, events, leases, nodes and what has run to its end, are left out and counted in RV(extracted.left_out).
+    type: dict
+    suboptions:
+      resources:
+        description: Resources as C(kubectl) takes them, as in V(deployments) or V(certificates.cert-manager.io). If omitted, all.
+        type: list
+        elements: str
+        default: []
+      namespaces:
+        description: Namespaces; each comes with what is in it. If omitted, all, and what lies in none.
+        type: list
+        elements: str
+        default: []
+      names:
+        description: Names of objects. If omitted, all.
+        type: list
+        elements: str
+        default: []
+      labels:
+        description: A label selector, as in V(app=web,tier!=cache). If omitted, all.
+        type: str
+      dest_dir:
+        description:
+          - An existing folder on this host, for C(objects.yaml), in clear, and C(secrets.yaml.zst.age). The latter holds Secrets
+            and what else was encrypted in etcd, sealed to O(extract.recipients).
+        type: path
+        required: true
+      recipients:
+        description: Public keys (age1…, ssh-ed25519 or ssh-rsa) that Secrets are sealed to. Needed unless none are chosen.
+        type: list
+        elements: str
+        default: []
+      owned:
+        description: Whether to take what controllers made, too, such as the pods of deployments.
+        type: bool
+        default: false
   isolation:
     description:
       - How servers are run apart. V(systemd) is a transient unit of systemd, V(namespace) a child process in a network namespace.
@@ -165,6 +211,18 @@ EXAMPLES = r"""
   delegate_to: localhost
   become: false
   register: recorded
+
+- name: Write a deleted namespace out, with an API server on the archive's data
+  controlplane.etcd.etcd_drill:
+    delivery: "{{ delivered.delivery }}"
+    identity: "{{ delivered.identity }}"
+    api: true
+    extract:
+      namespaces: [shop]
+      dest_dir: "{{ folder.path }}"
+      recipients:
+        - age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+  become: true
 
 - name: Drill an entry whose archive has no programs, with those of an internal mirror
   controlplane.etcd.etcd_drill:
@@ -248,6 +306,30 @@ drill:
       description: The size of the database; null if it could not be opened.
       type: int
       sample: 20971520
+extracted:
+  description: What was written of the objects that O(extract) chose. Null where it was not asked for, or did not come to it.
+  type: dict
+  returned: O(state=drilled), not in check mode
+  contains:
+    files:
+      description: The files. C(sealed) tells whether age opens them.
+      type: list
+      elements: dict
+      sample: [{"name": "objects.yaml", "path": "/run/out/objects.yaml", "size_bytes": 17303, "sha256": "634df98162a97a9ca7768e90",
+                "sealed": false, "object_count": 38}]
+    objects:
+      description: How many objects were written of each resource.
+      type: dict
+      sample: {"apps/deployments": 4, "secrets": 7}
+    left_out:
+      description: How many were chosen and not written, by the reason. V(owned), V(default), V(finished) or V(passing).
+      type: dict
+      sample: {"owned": 16, "default": 2}
+    missing:
+      description: Namespaces and names that were asked for and were not in the snapshot.
+      type: list
+      elements: str
+      sample: []
 plan:
   description: What a drill would do.
   type: dict
@@ -354,6 +436,18 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         },
     },
     "api": {"type": "bool", "default": False},
+    "extract": {
+        "type": "dict",
+        "options": {
+            "resources": {"type": "list", "elements": "str", "default": []},
+            "namespaces": {"type": "list", "elements": "str", "default": []},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "labels": {"type": "str"},
+            "dest_dir": {"type": "path", "required": True},
+            "recipients": {"type": "list", "elements": "str", "default": []},
+            "owned": {"type": "bool", "default": False},
+        },
+    },
     "isolation": {
         "type": "str",
         "choices": ["auto", "systemd", "namespace"],
@@ -373,7 +467,8 @@ def action(call: _module.Call) -> _module.Outcome:
     wish = wish_from(call.params, start_seconds=_argspec.duration(call.params, "start_timeout"))
     if call.check_mode:
         return _module.Outcome({"plan": run.planned(wish)}, changed=wish.remove_delivery)
-    return _module.Outcome({"drill": run.drill(wish)}, changed=wish.remove_delivery)
+    done = run.drill(wish)
+    return _module.Outcome(done, changed=wish.remove_delivery or done["extracted"] is not None)
 
 
 def _recorded(call: _module.Call) -> _module.Outcome:
@@ -396,7 +491,7 @@ def _recorded(call: _module.Call) -> _module.Outcome:
 
 
 _NEEDS = {
-    "drilled": ["cryptography", "etcd3", "google_crc32c", "pyrage", "zstandard"],
+    "drilled": ["cryptography", "etcd3", "google_crc32c", "pyrage", "yaml", "zstandard"],
     "recorded": ["jsonschema"],
 }
 _OF_RECORD = ["archive", "etcd_cluster", "signing_key", "delivered", "drilled", "node"]

@@ -32,6 +32,8 @@ if t.TYPE_CHECKING:
         Server,
     )
 
+    from .extract import Selection
+
 __all__ = ["Course", "Held", "NamedTool", "Running", "Wish"]
 
 # What a person waits for in a disaster, beside the archive's way to the host.
@@ -56,6 +58,7 @@ class Wish:
     :param identity: what the delivered files are opened with, used once.
     :param tools: instead of the delivered ones.
     :param start_seconds: how long a server may take to serve.
+    :param selection: objects to write out, with `api`.
     """
 
     delivery: str
@@ -67,6 +70,7 @@ class Wish:
     start_seconds: float = 120.0
     remove_delivery: bool = True
     api: bool = False
+    selection: Selection | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +114,7 @@ class Course:
         self.versions["kube_apiserver"] = None
         self.isolation: str | None = None
         self.db_size_bytes: int | None = None
+        self.extracted: dict[str, t.Any] | None = None
         self.started_at = _time.rfc3339(_time.now())
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.cage 
     Limits,
 )
 
+from .extract import Selection, read_selection
 from .model import NamedTool, Wish
 
 __all__ = ["wish_from"]
@@ -43,7 +44,19 @@ def wish_from(params: t.Mapping[str, t.Any], *, start_seconds: float) -> Wish:
         start_seconds=start_seconds,
         remove_delivery=params["remove_delivery"],
         api=params["api"],
+        selection=_selection(params),
     )
+
+
+def _selection(params: t.Mapping[str, t.Any]) -> Selection | None:
+    if params["extract"] is None:
+        return None
+    if not params["api"]:
+        raise OptionInvalid(
+            "Option extract needs an API server: etcd alone can't tell objects' meaning.",
+            hint="Set api: true.",
+        )
+    return read_selection(params["extract"])
 
 
 def _tool(given: t.Mapping[str, t.Any]) -> NamedTool:

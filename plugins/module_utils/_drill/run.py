@@ -10,8 +10,10 @@ import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    ApiServerFailed,
     DatabaseInvalid,
     EndpointError,
+    KitError,
     RestoreFailed,
     SealDamaged,
     SnapshotInvalid,
@@ -22,15 +24,26 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.client imp
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.keyspace import Keyspace
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage import cage as cages
 
-from . import image, throwaway
+from . import image, throwaway, with_api
 from .compare import compare
 from .delivered import Plan, plan
 from .model import Course, Running, Wish
 
+if t.TYPE_CHECKING:
+    from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
+
 __all__ = ["drill", "planned"]
 
 # What is the archive's own fault, and not this node's.
-_WRONG_ARCHIVE = (DatabaseInvalid, RestoreFailed, SealDamaged, SnapshotInvalid, TrustError)
+_WRONG_ARCHIVE = (
+    ApiServerFailed,
+    DatabaseInvalid,
+    KitError,
+    RestoreFailed,
+    SealDamaged,
+    SnapshotInvalid,
+    TrustError,
+)
 _CANARY = b"/controlplane.etcd/drill/"
 # How long the tool may take for a restore, whatever its size: some 10 MB/s.
 _RESTORE_SECONDS = 300.0
@@ -61,8 +74,9 @@ def planned(wish: Wish) -> dict[str, t.Any]:
 
 
 def drill(wish: Wish) -> dict[str, t.Any]:
-    """Restore what was delivered, compare it with its manifest, remove everything; return the record.
+    """Restore what was delivered, compare it with its manifest, remove everything.
 
+    Returns the record as `drill`, and as `extracted` what was written of objects that were chosen.
     A wrong archive gives a record that says so.
 
     :raises EtcdToolError: this node lacks something, or could not be cleaned: nothing is proven.
@@ -83,7 +97,7 @@ def drill(wish: Wish) -> dict[str, t.Any]:
         finally:
             ended = _time.monotonic()
     course.phases.append(("remove", round(_time.monotonic() - ended, 3)))
-    return course.record(made.manifest)
+    return {"drill": course.record(made.manifest), "extracted": course.extracted}
 
 
 def _steps(cage: cages.Cage, made: Plan, wish: Wish, course: Course) -> None:
@@ -93,7 +107,9 @@ def _steps(cage: cages.Cage, made: Plan, wish: Wish, course: Course) -> None:
     restorer = cage.bring(made.restorer.path, made.restorer.name, sha256=made.restorer.sha256)
     tool = throwaway.probe_restorer(restorer, wanted=manifest.etcd.server_version)
     course.versions.update(etcd=etcd_version, etcdutl=tool.version)
-    data_dir, held = _restored(cage, made, wish, course, tool, etcd_version)
+    with_server = with_api.prepare(made, wish) if made.apiserver else None
+    visit = with_server.picks.visit_batch if with_server else None
+    data_dir, held = _restored(cage, made, wish, course, tool, etcd_version, visit)
     with course.phase("start"):
         server, connection = throwaway.start(cage, etcd_program, data_dir)
         throwaway.wait(server, connection, seconds=wish.start_seconds)
@@ -115,6 +131,13 @@ def _steps(cage: cages.Cage, made: Plan, wish: Wish, course: Course) -> None:
     except EndpointError as exc:
         throwaway.check_alive(server)
         course.fail(f"etcd runs on the restored data, but fails: {exc.message}")
+        return
+    if with_server is not None:
+        try:
+            course.extracted = with_api.look(running, course, with_server)
+        except ApiServerFailed:
+            throwaway.check_alive(server)
+            raise
 
 
 def _restored(
@@ -124,6 +147,7 @@ def _restored(
     course: Course,
     tool: etcdutl.Tool,
     etcd_version: str,
+    visit: t.Callable[[Batch], None] | None,
 ) -> tuple[str, image.Held]:
     """Open, verify and restore; the clear image is gone when this returns."""
     manifest = made.manifest
@@ -131,7 +155,7 @@ def _restored(
     with image.open_image(made.data_path, wish, manifest) as opened:
         course.phases.append(("open", round(_time.monotonic() - start, 3)))
         with course.phase("verify"):
-            held = image.verify(opened, manifest, course, etcd_version=etcd_version)
+            held = image.verify(opened, manifest, course, etcd_version=etcd_version, visit=visit)
         course.db_size_bytes = held.db_size_bytes
         with course.phase("restore"):
             seconds = _RESTORE_SECONDS + held.db_size_bytes / _RESTORE_BYTES_A_SECOND

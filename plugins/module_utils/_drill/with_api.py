@@ -26,15 +26,15 @@ from . import apiserver, extract, served
 from .api_client import Api, Files
 from .discovery import definitions, discover
 from .encryption import NO_ENCRYPTION, EncryptionConfig, read
+from .picks import Picks
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.cage import Server
 
-    from .delivered import Program
-    from .model import Course, Running
-    from .picks import Picks
+    from .delivered import Plan, Program
+    from .model import Course, Running, Wish
 
-__all__ = ["ApiDrill", "look", "read_config"]
+__all__ = ["ApiDrill", "look", "prepare", "read_config"]
 
 _PORT = 6443
 _NAME = "kube-apiserver"
@@ -70,7 +70,22 @@ def read_config(delivery: str, identity: str) -> EncryptionConfig:
     return read(clear)
 
 
-def look(running: Running, course: Course, wanted: ApiDrill) -> extract.Extracted | None:
+def prepare(made: Plan, wish: Wish) -> ApiDrill:
+    """Return what an API server will be started from, before anything is restored.
+
+    :raises KitError: the encryption configuration can't be used. SealDamaged: nor opened, for damage.
+    """
+    if made.apiserver is None:
+        raise AssertionError("no kube-apiserver was planned for")
+    return ApiDrill(
+        program=made.apiserver,
+        picks=Picks(made.manifest.kubernetes.etcd_prefix or "/registry"),
+        config=read_config(wish.delivery, wish.identity),
+        selection=wish.selection,
+    )
+
+
+def look(running: Running, course: Course, wanted: ApiDrill) -> dict[str, t.Any] | None:
     """Start an API server on the drill's etcd, compare what it can read, extract what is chosen.
 
     :raises ApiServerFailed: the server died, hangs, or can't read what is to be extracted: the
@@ -109,13 +124,14 @@ def look(running: Running, course: Course, wanted: ApiDrill) -> extract.Extracte
         if wanted.selection is None:
             return None
         with course.phase("extract"):
-            return extract.extract(
+            extracted = extract.extract(
                 api,
                 discover(api, definitions(api)),
                 wanted.selection,
                 revision=running.revision,
                 encrypted=running.held.catalogue.encrypted_by_resource,
             )
+        return dataclasses.asdict(extracted)
 
 
 def _compare(
