@@ -16,6 +16,7 @@ import enum
 import fcntl
 import os
 import random
+import stat
 import tempfile
 import typing as t
 
@@ -192,7 +193,7 @@ def opened(
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, lock)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            _check_runs_programs(folder)
+            _check_runs_programs(folder, user)
             if user is not None:
                 os.chown(folder, user, user)
             room = Room(folder, folder.rpartition(".")[2], user, limits)
@@ -269,13 +270,23 @@ def _is_mapped(numbers: tuple[int, int]) -> bool:
     return any(first <= numbers[0] and numbers[1] < first + count for first, _out, count in spans)
 
 
-def _check_runs_programs(folder: str) -> None:
+def _check_runs_programs(folder: str, user: int | None) -> None:
+    """Have programs run in the cage's folder, and its user get there."""
     if os.statvfs(folder).f_flag & os.ST_NOEXEC:
         raise CageRefused(
             f"No program can be run in {folder}: its file system is mounted noexec.",
             hint="Set work_dir to a folder on a file system without noexec.",
             path=folder,
         )
+    above = os.path.dirname(os.path.realpath(folder))
+    while user is not None and above != "/":
+        if not os.stat(above).st_mode & stat.S_IXOTH:
+            raise CageRefused(
+                f"No user but its owner can get to {folder}: {above} is closed to others.",
+                hint="Set work_dir to a folder that others may pass through, such as /var/tmp.",
+                path=above,
+            )
+        above = os.path.dirname(above)
 
 
 def _no_program(path: str, why: str) -> ToolUnusable:
