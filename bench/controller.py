@@ -105,7 +105,6 @@ class Controller:
         scratch = {
             **host.variables(first.cluster, self.ssh_key),
             "etcd_identities": [str(self._identity)],
-            "etcd_drill_work_dir": str(host.folder / "work"),
         }
         found["all"]["children"]["etcd_scratch"] = {"hosts": {"scratch": scratch}}
         path = self.folder / "inventory.yml"
