@@ -19,6 +19,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ApiServerFailed,
     CageRefused,
+    SealDamaged,
     ToolUnusable,
 )
 
@@ -38,6 +39,7 @@ __all__ = ["ApiDrill", "look", "prepare", "read_config"]
 
 _PORT = 6443
 _NAME = "kube-apiserver"
+_KILLED = ("signal 9", "signal 15")
 _PART = ("encryption.tar.zst.age", "encryption.tar.zst")
 
 
@@ -64,8 +66,15 @@ def read_config(delivery: str, identity: str) -> EncryptionConfig:
     if path is None:
         return NO_ENCRYPTION
     clear = io.BytesIO()
-    with open(path, "rb") as source:
-        unseal(source, clear, load_identities([identity]) if path.endswith(".age") else ())
+    keys = load_identities([identity]) if path.endswith(".age") else ()
+    try:
+        with open(path, "rb") as source:
+            unseal(source, clear, keys)
+    except SealDamaged as exc:
+        name = os.path.basename(path)
+        raise SealDamaged(
+            f"The archive's part {name} is damaged: {exc.message}", hint=exc.hint, path=path
+        ) from exc
     clear.seek(0)
     return read(clear)
 
@@ -176,6 +185,11 @@ def _explained(server: Server, config: EncryptionConfig) -> t.Iterator[None]:
         ended = server.poll()
         if ended is None:
             raise
+        if any(text in ended for text in _KILLED):
+            raise CageRefused(
+                f"The drill's kube-apiserver {ended}: something on this host killed it.",
+                hint="Look for the out-of-memory killer in the kernel's log; then run it again.",
+            ) from exc
         raise apiserver.died(server, ended, config) from exc
 
 
