@@ -155,6 +155,8 @@ class Restore:
                 _expect(places.live, _data_piece(places, found).new)
                 found = pieces_back(places, found)
                 keep = _written(places) != entry.body["written"]
+            for piece in found:
+                moves.check_back(piece)
             entry = self._journal.advance(
                 entry, State.ROLLING_BACK, pieces=_to_json(found), keep=keep
             )

@@ -21,7 +21,7 @@ from .places import is_ours
 if t.TYPE_CHECKING:
     from .places import Places
 
-__all__ = ["Piece", "aside", "inode", "pieces_back", "pieces_of", "put", "take_back"]
+__all__ = ["Piece", "aside", "check_back", "inode", "pieces_back", "pieces_of", "put", "take_back"]
 
 _LEFT_ALONE = ("lost+found",)
 
@@ -122,6 +122,18 @@ def put(piece: Piece) -> bool:
     _expect_empty(piece)
     _rename(piece.staged, piece.live)
     return True
+
+
+def check_back(piece: Piece) -> None:
+    """Have nothing in the way of `take_back`.
+
+    :raises RestoreRefused: something that this restore doesn't know lies there.
+    """
+    here = inode(piece.live)
+    if here in (None, piece.old, piece.new):
+        return
+    if not os.path.isdir(piece.live) or os.listdir(piece.live):
+        raise _unknown(piece.live, piece)
 
 
 def take_back(piece: Piece) -> bool:
