@@ -21,6 +21,10 @@ from lab.loopback import Cluster
 
 REPORT = re.compile(r'^    "msg": (\[\n.*?\n    \])$', re.MULTILINE | re.DOTALL)
 """What role etcd_backup says of a cluster, as Ansible prints it."""
+NO_CAGE = re.compile(
+    r"A throw-away server cannot be run apart on this host: a network namespace[^\"]*"
+)
+"""What a machine says that has no namespaces for this user."""
 TASK = re.compile(r"^TASK \[(?:\S+ : )?(.*?)\] \**$")
 Entry = dict[str, t.Any]
 
@@ -29,7 +33,13 @@ class Controller:
     """Runs playbooks with the collection as installed in .venv/collections."""
 
     def __init__(
-        self, root: Path, folder: Path, *, keys: Keys, clusters: t.Sequence[Cluster]
+        self,
+        root: Path,
+        folder: Path,
+        *,
+        scratch: Path,
+        keys: Keys,
+        clusters: t.Sequence[Cluster],
     ) -> None:
         self.archive = folder / "archive"
         self._folder = folder
@@ -42,17 +52,30 @@ class Controller:
         self.archive.mkdir(parents=True)
         self._spool = folder.parent / "spool"
         self._spool.mkdir(mode=0o700)
+        # Root's throw-away etcd runs as a user of its own, who has to get there.
+        self._scratch = scratch
+        self._scratch.mkdir(mode=0o711)
         first, *others = clusters
         inventory = first.inventory(
             *others,
-            ansible_become=False,
             etcd_archive=str(self.archive),
             etcd_recipients=list(keys.recipients),
             etcd_signing_key=str(keys.signing_key),
-            etcd_runtime_path=str(binaries.cache_dir() / "runtime"),
+            etcd_identities=[str(keys.identities["ops"])],
             etcd_backup_spool_dir=str(self._spool),
             etcd_backup_staging_dir=str(self._spool),
         )
+        scratch = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "etcd_drill_work_dir": str(self._scratch),
+            "etcd_drill_spool_dir": str(self._spool),
+        }
+        inventory["all"]["children"]["etcd_scratch"] = {"hosts": {"scratch": scratch}}
+        inventory["all"]["vars"] = {
+            "ansible_become": False,
+            "etcd_runtime_path": str(binaries.cache_dir() / "runtime"),
+        }
         self._inventory = folder / "inventory.yml"
         self._inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
         self._variables = {"demo_archive": str(self.archive), "demo_keys": str(keys.signing_key)}
@@ -134,14 +157,50 @@ class Controller:
             raise Failed(f"{newest['id']} holds another revision than its manifest says.")
         return told
 
-    def nothing_left(self) -> str:
-        """Say that the hosts' spool is empty and that no planted secret can be read anywhere.
+    def drill(self, progress: t.Callable[[str], None]) -> list[str]:
+        """Drill the newest archive of each cluster; return what the role says, and what was kept.
 
-        Searched are the archive, its sealed files too, and all that ansible-playbook printed.
+        Where the kernel lets nobody but root make a private network, that is what is said.
         """
-        left = sorted(str(path) for path in self._spool.rglob("*"))
+        try:
+            said = self._playbook(
+                "controlplane.etcd.drill", "-i", self._inventory, progress=progress
+            )
+        except Failed as exc:
+            found = NO_CAGE.search(str(exc))
+            if found is None:
+                raise
+            return [
+                "NOT drilled, and no proof is kept, for this machine does not let it:",
+                found[0],
+            ]
+        lines = [line for text in REPORT.findall(said) for line in json.loads(text)]
+        proofs = sorted(self.archive.glob("*/2*/drills/*.json"))
+        if len(proofs) != len(self._clusters) or len(lines) < 2 * len(proofs):
+            raise Failed(f"{said}\n\nThe playbook kept {len(proofs)} proofs.")
+        for path in proofs:
+            proof = json.loads(path.read_text())
+            if proof["verdict"] != "passed":
+                raise Failed(f"{path}: {proof['reason']}")
+        return lines
+
+    def rotation(self) -> list[str]:
+        """Return what a rotation to a single entry would do, and why."""
+        policy = json.dumps({"etcd_retention": {"keep_last": 1}})
+        said = self._playbook(
+            "controlplane.etcd.rotate", "-i", self._inventory, "--check", "-e", policy
+        )
+        return [line for text in REPORT.findall(said) for line in json.loads(text)]
+
+    def nothing_left(self) -> str:
+        """Say that nothing lies on the hosts and the scratch node, and no secret in clear anywhere.
+
+        Searched for planted ones are the archive, its sealed files too, and all that ansible-playbook printed.
+        """
+        folders = (self._spool, self._scratch)
+        left = sorted(str(path) for folder in folders for path in folder.rglob("*"))
         if left:
-            raise Failed(f"The backups left behind: {', '.join(left)}")
+            raise Failed(f"The runs left behind: {', '.join(left)}")
         planted = [text.encode() for text in objects.planted_forms()]
         files = [path for path in self.archive.rglob("*") if path.is_file()]
         texts = [("what was printed", "".join(self._said).encode())]
@@ -150,6 +209,6 @@ class Controller:
                 if text in data:
                     raise Failed(f"{name} contains a secret value: {text.decode()}")
         return (
-            f"spool empty; none of {len(planted)} planted secrets in {len(files)} files of the "
+            f"nothing left there; none of {len(planted)} planted secrets in {len(files)} files of the "
             "archive, nor in any output"
         )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Back up two real etcd clusters on this machine, twice, and show what came of it: `make demo`.
+"""Back up two real etcd clusters on this machine, twice, drill them, and show all: `make demo`.
 
 Needs neither root nor Docker nor an etcd. Everything lies in .venv, in the project's cache folder
 and in a temporary folder, which is removed at the end as every process that was started is ended,
@@ -55,9 +55,10 @@ def main() -> int:
         _ignore_interrupts()
         children.stop_descendants()
         if options.keep:
-            print(f"Kept: {folder}")
+            print(f"Kept: {folder} and {scratch_of(folder)}")
         else:
             shutil.rmtree(folder)
+            shutil.rmtree(scratch_of(folder), ignore_errors=True)
     return status
 
 
@@ -77,11 +78,16 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="controlplane-etcd-demo-", dir=where)).resolve()
 
 
+def scratch_of(folder: Path) -> Path:
+    """Return the folder for the scratch node: apart, for others have to get through to it."""
+    return folder.with_name(f"{folder.name}-scratch")
+
+
 def demo(folder: Path, *, copies: int) -> None:
     """Go through the stages."""
-    stages = Stages(10)
+    stages = Stages(12)
     version = versions.ETCD_DEFAULT
-    print("controlplane.etcd: two real etcd clusters on loopback, backed up twice\n")
+    print("controlplane.etcd: two real etcd clusters on loopback, backed up twice, and drilled\n")
     with stages.stage(f"etcd {version} from its Go modules (built once, then cached)") as stage:
         stage.notes.append(str(binaries.get(version).directory))
     with stages.stage("Keys: two age identities, one of them for escrow; one to sign"):
@@ -96,7 +102,13 @@ def demo(folder: Path, *, copies: int) -> None:
                 stage.notes.append(
                     f"{cluster.name}: {filled.key_count:,} keys at revision {filled.revision:,}"
                 )
-        controller = Controller(ROOT, folder / "controller", keys=made, clusters=(prod, edge))
+        controller = Controller(
+            ROOT,
+            folder / "controller",
+            scratch=scratch_of(folder),
+            keys=made,
+            clusters=(prod, edge),
+        )
         with stages.stage("ansible-playbook controlplane.etcd.backup") as stage:
             stage.notes += controller.backup(stage.progress)
         with stages.stage("A day goes by: events expire, pods come and go") as stage:
@@ -119,6 +131,11 @@ def demo(folder: Path, *, copies: int) -> None:
                 scratch=folder / "opened",
                 keys=made,
             )
+        with stages.stage("ansible-playbook controlplane.etcd.drill") as stage:
+            stage.notes += controller.drill(stage.progress)
+        with stages.stage("What a rotation to one entry would keep, and why") as stage:
+            stage.notes += controller.rotation()
+            stage.notes.append(controller.nothing_left())
     print(f"\nDone in {stages.total():.0f} s; everything that was started is ended and removed.")
 
 

@@ -274,9 +274,13 @@ class BackupLab:
         *arguments: str,
         handler: Handler | None = None,
         playbook: str = "backup",
+        groups: t.Mapping[str, t.Any] | None = None,
         **variables: t.Any,
     ) -> Session:
-        """Start a playbook of the collection; `variables` are set for all hosts."""
+        """Start a playbook of the collection; `variables` are set for all hosts.
+
+        :param groups: further groups of the inventory, beside `etcd`.
+        """
         children = {
             name: {
                 "hosts": dict(hosts),
@@ -294,7 +298,8 @@ class BackupLab:
             **variables,
         }
         for_all = {name: value for name, value in for_all.items() if value is not None}
-        inventory = {"all": {"vars": for_all, "children": {"etcd": {"children": children}}}}
+        all_groups = {"etcd": {"children": children}, **(groups or {})}
+        inventory = {"all": {"vars": for_all, "children": all_groups}}
         descriptor, path = tempfile.mkstemp(suffix=".yml", dir=self.root / "runs")
         with os.fdopen(descriptor, "w") as target:
             yaml.safe_dump(inventory, target)
