@@ -49,6 +49,7 @@ class Process:
 
     process: subprocess.Popen[bytes]
     log: Path
+    port: int
 
     def poll(self) -> str | None:
         status = self.process.poll()
@@ -92,8 +93,12 @@ def serving(
     *,
     config: encryption.EncryptionConfig = encryption.NO_ENCRYPTION,
     ready: bool = True,
+    admission: bool = False,
 ) -> t.Iterator[tuple[Api, Process]]:
-    """Give a client and the server; it is killed at the end, as a drill does."""
+    """Give a client and the server; it is killed at the end, as a drill does.
+
+    `admission`: as a live cluster's, with the plugins that every one has.
+    """
     files = files_of(cluster)
     path = folder / "encryption.yaml"
     if config.text:
@@ -105,16 +110,19 @@ def serving(
         files=files,
         config_path=str(path) if config.text else "",
     )
+    command = apiserver.argv(apiserver.probe(str(program())), settings)
+    if admission:
+        command = [each for each in command if not each.startswith("--disable-admission-plugins")]
     log = folder / f"kube-apiserver-{port}.log"
     with log.open("wb") as target:
         process = subprocess.Popen(
-            apiserver.argv(apiserver.probe(str(program())), settings),
+            command,
             stdout=target,
             stderr=target,
             env={"PATH": os.defpath},
         )
     try:
-        server = Process(process, log)
+        server = Process(process, log, port)
         with Api(port, files) as api:
             if ready:
                 apiserver.wait_until_ready(

@@ -40,6 +40,17 @@ __all__ = ["ApiDrill", "look", "prepare", "read_config"]
 _PORT = 6443
 _NAME = "kube-apiserver"
 _KILLED = ("signal 9", "signal 15")
+# Errors of the system (errno(3), as Go writes them) that are no archive's fault.
+_OF_HOST = (
+    "permission denied",
+    "operation not permitted",
+    "no space left on device",
+    "address already in use",
+    "cannot allocate memory",
+    "resource temporarily unavailable",
+    "too many open files",
+    "exec format error",
+)
 _PART = ("encryption.tar.zst.age", "encryption.tar.zst")
 
 
@@ -189,6 +200,13 @@ def _explained(server: Server, config: EncryptionConfig) -> t.Iterator[None]:
             raise CageRefused(
                 f"The drill's kube-apiserver {ended}: something on this host killed it.",
                 hint="Look for the out-of-memory killer in the kernel's log; then run it again.",
+            ) from exc
+        words = server.last_words().lower()
+        why = next((each for each in _OF_HOST if each in words), None)
+        if why is not None:
+            raise CageRefused(
+                f"The drill's kube-apiserver {ended}, for what this host lacks: {why}.",
+                hint="Look at the work folder's rights and room, and at the limits of processes.",
             ) from exc
         raise apiserver.died(server, ended, config) from exc
 
