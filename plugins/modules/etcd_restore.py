@@ -386,6 +386,8 @@ _SHAPES = {
     "etcd_version": (re.compile(r"\d+\.\d+(\.[\w.+-]+)?"), "a version such as 3.6 or 3.6.16"),
     "name": (re.compile(r"[^\s,=]+"), "a name without spaces, commas and equals signs"),
 }
+_CORRECT = "Correct the option."
+
 # Options that are handed on as they are.
 _PLAIN = (
     ["id", "data_dir", "wal_dir", "snapshot", "skip_hash_check", "sha256", "kube_system_uid"]
@@ -399,7 +401,7 @@ def restore(call: _module.Call) -> _module.Outcome:
     params = call.params
     for name, (shape, words) in _SHAPES.items():
         if params[name] is not None and not shape.fullmatch(params[name]):
-            raise OptionInvalid(f"Option {name}: {params[name]!r} is not {words}.")
+            raise OptionInvalid(f"Option {name}: {params[name]!r} is not {words}.", hint=_CORRECT)
     found = run.run(
         options.Options(
             state=states.Wished(params["state"]),
@@ -427,7 +429,7 @@ def _bump(params: t.Mapping[str, t.Any]) -> bump.BumpWish | None:
     try:
         taken_at = _time.parse_rfc3339(params["taken_at"]) if params["taken_at"] else None
     except ValueError as exc:
-        raise OptionInvalid(f"Option taken_at: {exc}.") from exc
+        raise OptionInvalid(f"Option taken_at: {exc}.", hint=_CORRECT) from exc
     return bump.BumpWish(
         fixed=None if wanted is True else int(wanted),
         known_revision=params["known_revision"],

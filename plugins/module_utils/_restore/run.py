@@ -171,6 +171,7 @@ def _stage(
     wal = look(options.wal_dir) if options.wal_dir else None
     places = lay_out(new, data, wal)
     tool = tool_of(options)
+    worn = worn_of(options, data)
     with _opened(options) as opened:
         image = look_into(opened, etcd_prefix=options.etcd_prefix)
         wish = Wish(
@@ -204,7 +205,7 @@ def _stage(
                 source,
                 membership,
                 owner=_who(),
-                worn=worn_of(options, data),
+                worn=worn,
                 body={
                     "asked": asked_of(options, membership, image.sha256),
                     "restored": restored,
