@@ -153,8 +153,9 @@ def _is_file(path: str) -> bool:
 def _end_in_time() -> None:
     """Have the kernel end this process should the interpreter not get to its own end.
 
-    Seen with grpc: freed that late, a channel waits for a thread that is gone (_channel.py,
-    _ChannelCallState.__del__). All that is ours is done and cleaned up by then.
+    A channel whose close() was broken off half-way makes grpc wait for ever when it is freed
+    (_channel.py, _ChannelCallState.__del__). `_exit` lets no second signal do that; the first one
+    still may, in the moment that a call's end takes. What is ours is cleaned up by then.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_END_SECONDS)

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import SCHEME, seal
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
+    SCHEME,
+    Sealed,
+    seal,
+)
 
-__all__ = ["SealedFile", "write_sealed"]
+__all__ = ["SealedFile", "sealed_file", "sealed_part", "write_sealed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,23 +33,25 @@ class SealedFile:
     encryption: t.Mapping[str, t.Any]
 
 
-def write_sealed(
-    source: t.Any, dest_dir: str, *, name: str, part: str, recipients: t.Sequence[str]
-) -> SealedFile:
-    """Seal all of `source` into `dest_dir`, whole or not at all; it gets that folder's owner.
-
-    A `/` of `name` is a `-` in the folder. Errors of source and file system come as they were
-    raised.
+@contextlib.contextmanager
+def sealed_part(dest_dir: str, *, name: str) -> t.Iterator[t.BinaryIO]:
+    """Give the file to seal `name` into, in `dest_dir` whole or not at all; it gets that folder's
+    owner. A `/` of `name` is a `-` in the folder.
     """
-    path = os.path.join(dest_dir, name.replace("/", "-"))
     owner = os.stat(dest_dir)
-    with _files.part_file(path) as target:
-        sealed = seal(source, target, recipients)
+    with _files.part_file(_path(dest_dir, name)) as target:
+        yield target
         if os.geteuid() == 0:
             os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
+
+
+def sealed_file(
+    sealed: Sealed, dest_dir: str, *, name: str, part: str, recipients: t.Sequence[str]
+) -> SealedFile:
+    """Return what lies in `dest_dir` now."""
     return SealedFile(
         name=name,
-        path=path,
+        path=_path(dest_dir, name),
         part=part,
         size_bytes=sealed.size_bytes,
         sha256=sealed.sha256,
@@ -54,3 +61,19 @@ def write_sealed(
             "recipients": list(recipients),
         },
     )
+
+
+def write_sealed(
+    source: t.Any, dest_dir: str, *, name: str, part: str, recipients: t.Sequence[str]
+) -> SealedFile:
+    """Seal all of `source` into `dest_dir`, as `sealed_part` does.
+
+    Errors of source and file system come as they were raised.
+    """
+    with sealed_part(dest_dir, name=name) as target:
+        sealed = seal(source, target, recipients)
+    return sealed_file(sealed, dest_dir, name=name, part=part, recipients=recipients)
+
+
+def _path(dest_dir: str, name: str) -> str:
+    return os.path.join(dest_dir, name.replace("/", "-"))

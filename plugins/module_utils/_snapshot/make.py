@@ -14,6 +14,8 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealed_file import (
     SealedFile,
+    sealed_file,
+    sealed_part,
     write_sealed,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import sealed_name
@@ -21,7 +23,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import S
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.priority import stand_back
 
 from .catalog import CatalogWriter
-from .take import Spooled, drain, open_spool
+from .sealer import Sealer
+from .take import TRAILER_BYTES, Spooled, drain, open_spool
 from .verify import Check, Expected, Result, Verified, verify
 
 if t.TYPE_CHECKING:
@@ -60,27 +63,31 @@ class Made:
 def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
     """Spool the stream, verify the image, seal image and catalogue into `dest_dir`.
 
-    Either both files are there under their names, or none is. What is clear lies only in unnamed
-    files of `spool_dir`, gone when this returns, raises or is killed.
+    The image is sealed by a process of its own while it still comes and is verified. Either both
+    files are there under their names, or none is. What is clear lies only in unnamed files of
+    `spool_dir`, gone when this returns, raises or is killed.
 
-    :raises SnapshotInvalid, DatabaseInvalid: a check failed; nothing was sealed.
+    :raises SnapshotInvalid, DatabaseInvalid: a check failed; nothing is kept.
     :raises SpaceMissing: a file system filled up.
     """
     with open_spool(wish.spool_dir) as spool, open_spool(wish.spool_dir) as listing:
-        start = _time.monotonic()
-        spooled = drain(blobs, spool, source=wish.expected.source, directory=wish.spool_dir)
-        streamed = _time.monotonic()
-        stand_back()
-        with _full_disk(wish.spool_dir, "the catalogue", "spool_dir"):
-            catalog = CatalogWriter(listing, prefix=wish.etcd_prefix)
-            verified = verify(spool, spooled.image_bytes, wish.expected, catalog.visit_batch)
-            catalog.finish(revision=verified.summary.revision)
-        counts = catalog.counts
-        checked = _time.monotonic()
         files: list[SealedFile] = []
         try:
-            for name, source in (("data.db", spool), ("catalog.json", listing)):
-                files.append(_seal(name, source, wish))
+            with _sealing(spool, wish, files) as sealer:
+                start = _time.monotonic()
+                spooled = drain(
+                    blobs,
+                    spool,
+                    source=wish.expected.source,
+                    directory=wish.spool_dir,
+                    reached=sealer.reached,
+                )
+                sealer.whole(spooled.image_bytes + TRAILER_BYTES)
+                streamed = _time.monotonic()
+                stand_back()
+                verified, counts = _checked(spool, spooled, listing, wish)
+                checked = _time.monotonic()
+                files.append(_seal_catalogue(listing, wish))
         except BaseException:
             for file in files:
                 os.unlink(file.path)
@@ -99,12 +106,41 @@ def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
     )
 
 
-def _seal(name: str, source: t.BinaryIO, wish: Wish) -> SealedFile:
-    source.seek(0)
-    name = sealed_name(name, wish.recipients)
+@contextlib.contextmanager
+def _sealing(spool: t.BinaryIO, wish: Wish, files: list[SealedFile]) -> t.Iterator[Sealer]:
+    """Have the spool sealed beside what is done in the `with` block.
+
+    If the block raises, nothing is kept of it; else its end waits for the sealed file, gives it
+    its name and adds it to `files`.
+    """
+    name = sealed_name("data.db", wish.recipients)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_full_disk(wish.dest_dir, name, "dest_dir"))
+        target = stack.enter_context(sealed_part(wish.dest_dir, name=name))
+        with Sealer(spool.fileno(), target.fileno(), wish.recipients) as sealer:
+            yield sealer
+            sealed = sealer.answer()
+    found = sealed_file(sealed, wish.dest_dir, name=name, part="data", recipients=wish.recipients)
+    files.insert(0, found)
+
+
+def _checked(
+    spool: t.BinaryIO, spooled: Spooled, listing: t.BinaryIO, wish: Wish
+) -> tuple[Verified, Catalogue]:
+    """Verify the image and write its catalogue to `listing`."""
+    with _full_disk(wish.spool_dir, "the catalogue", "spool_dir"):
+        catalog = CatalogWriter(listing, prefix=wish.etcd_prefix)
+        verified = verify(spool, spooled.image_bytes, wish.expected, catalog.visit_batch)
+        catalog.finish(revision=verified.summary.revision)
+    return verified, catalog.counts
+
+
+def _seal_catalogue(listing: t.BinaryIO, wish: Wish) -> SealedFile:
+    listing.seek(0)
+    name = sealed_name("catalog.json", wish.recipients)
     with _full_disk(wish.dest_dir, name, "dest_dir"):
         return write_sealed(
-            source, wish.dest_dir, name=name, part="data", recipients=wish.recipients
+            listing, wish.dest_dir, name=name, part="data", recipients=wish.recipients
         )
 
 

@@ -66,37 +66,47 @@ def _unnamed(directory: str) -> int:
         return descriptor
 
 
-def drain(blobs: t.Iterable[bytes], spool: t.BinaryIO, *, source: str, directory: str) -> Spooled:
+def drain(
+    blobs: t.Iterable[bytes],
+    spool: t.BinaryIO,
+    *,
+    source: str,
+    directory: str,
+    reached: t.Callable[[int], object] = lambda size: None,
+) -> Spooled:
     """Write a snapshot stream to `spool` as it comes and compare its trailer.
 
-    The stream holds a read transaction in etcd, so nothing else is done beside it. Every 32 MiB
-    are synced and dropped from the page cache, so that etcd keeps its own pages.
+    The stream holds a read transaction in etcd, so this process does nothing else beside it. Every
+    32 MiB are synced and dropped from the page cache, so that etcd keeps its own pages.
 
+    :param reached: is told, then, how many bytes of the stream are in the spool.
     :raises SnapshotInvalid: the stream is too short, or its sha256 is not the one etcd sent.
     :raises SpaceMissing: the file system of the spool filled up.
     """
     digest = hashlib.sha256()
     written = synced = 0
     held = b""  # the newest 32 bytes: at the end they are the trailer
-    try:
-        for blob in blobs:
-            if not blob:
-                continue
-            held += blob
-            digest.update(memoryview(held)[:-TRAILER_BYTES])
-            held = held[-TRAILER_BYTES:]
+    for blob in blobs:
+        if not blob:
+            continue
+        held += blob
+        digest.update(memoryview(held)[:-TRAILER_BYTES])
+        held = held[-TRAILER_BYTES:]
+        try:
             written += _write(spool, blob)
             if written - synced >= _SYNC_BYTES:
                 synced = _settle(spool, written)
-    except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise SpaceMissing(
-            f"Cannot spool the snapshot from {source} into {directory}: no space left after "
-            f"{written} bytes.",
-            hint="Free space there, or set spool_dir to a larger file system.",
-            path=directory,
-        ) from exc
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise SpaceMissing(
+                f"Cannot spool the snapshot from {source} into {directory}: no space left after "
+                f"{written} bytes.",
+                hint="Free space there, or set spool_dir to a larger file system.",
+                path=directory,
+            ) from exc
+        if written == synced:
+            reached(written)
     if written <= TRAILER_BYTES:
         raise SnapshotInvalid(
             f"Snapshot stream from {source} ended after {written} bytes: no image came.",
