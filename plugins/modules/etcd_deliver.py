@@ -240,7 +240,7 @@ seconds:
   sample: 3.4
 error:
   description:
-    - What failed, with a stable C(kind) to branch on. V(trust) and V(seal) are about the entry; V(key_missing) is about
+    - What failed, with a stable C(kind) to branch on. V(trust) and V(seal_damaged) are about the entry; V(key_missing) is about
       O(identities).
   type: dict
   returned: failure

@@ -27,7 +27,11 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.streams
     Target,
     raise_cause,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KeyMissing, SealError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    KeyMissing,
+    SealDamaged,
+    SealError,
+)
 
 __all__ = ["Resealed", "identities_of", "most_bytes", "reseal"]
 
@@ -77,7 +81,8 @@ def reseal(
     be used. Errors of `reader` and `writer` come through as they were raised.
 
     :raises KeyMissing: no identity fits.
-    :raises SealError: the sealed file is damaged or cut off, or the recipient can't be used.
+    :raises SealDamaged: the sealed file is damaged or cut off.
+    :raises SealError: the recipient can't be used.
     """
     (text,) = parse_recipients((recipient,))
     key = _deps.load("pyrage").x25519.Recipient.from_str(text)
@@ -147,7 +152,7 @@ def _decrypt(source: HashingSource, target: Target, identities: list[t.Any]) -> 
                 "None of the identities given opens the sealed file.",
                 hint="Its recipients are in the manifest: give the private half of one of them.",
             ) from exc
-        raise SealError(
+        raise SealDamaged(
             f"The sealed file cannot be opened: {exc}.",
             hint="It was sealed wrongly, or damaged before it was signed: choose another entry.",
         ) from exc

@@ -17,7 +17,11 @@ import pyrage
 import pytest
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import reseal, sealing
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KeyMissing, SealError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    KeyMissing,
+    SealDamaged,
+    SealError,
+)
 
 CLEAR = random.Random(5).randbytes(300_000) + b"an etcd image, or so\n" * 20_000
 
@@ -123,7 +127,7 @@ def test_damaged_seal_never_comes_out_whole(
     damaged += [sealed[:size] for size in (0, 1, 100, 200, 65_000, 66_000, len(sealed) - 1)]
     damaged += [sealed + b"x", sealed + sealed]
     for data in damaged:
-        with pytest.raises(SealError):
+        with pytest.raises(SealDamaged):
             reseal.reseal(
                 io.BytesIO(data), io.BytesIO(), theirs.recipient, identities=ours.identities
             )
