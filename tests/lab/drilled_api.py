@@ -94,10 +94,11 @@ def serving(
     config: encryption.EncryptionConfig = encryption.NO_ENCRYPTION,
     ready: bool = True,
     admission: bool = False,
+    binary: Path | None = None,
 ) -> t.Iterator[tuple[Api, Process]]:
     """Give a client and the server; it is killed at the end, as a drill does.
 
-    `admission`: as a live cluster's, with the plugins that every one has.
+    `admission`: as a live cluster's, with the plugins that every one has. `binary`: another one.
     """
     files = files_of(cluster)
     path = folder / "encryption.yaml"
@@ -110,7 +111,7 @@ def serving(
         files=files,
         config_path=str(path) if config.text else "",
     )
-    command = apiserver.argv(apiserver.probe(str(program())), settings)
+    command = apiserver.argv(apiserver.probe(str(binary or program())), settings)
     if admission:
         command = [each for each in command if not each.startswith("--disable-admission-plugins")]
     log = folder / f"kube-apiserver-{port}.log"
