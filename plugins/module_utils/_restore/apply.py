@@ -132,8 +132,9 @@ class Restore:
         for number, piece in enumerate(found):
             moves.put(piece)
             self.step(f"put {number}")
-        if places.inside:
-            remove(places.staging)
+        for folder in places.stagings:  # empty now, where it is still there
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
         self.step("put")
         return self._journal.advance(entry, State.SWAPPED, written=_written(places))
 
