@@ -74,22 +74,29 @@ def find_etcd(data_dir: str) -> EtcdProcess | None:
 def find_api_server(endpoints: t.Sequence[str]) -> Tool | None:
     """Return the kube-apiserver whose etcd is at one of `endpoints`, else the one on PATH.
 
-    One that runs alone on the host counts wherever its etcd is: it may know it by another name.
+    One that knows its etcd by another name counts by the port, if no other does.
     """
-    running = list(_running((_API_SERVER,)))
+    running = [(pid, argv, _etcd_urls(argv)) for pid, argv in _running((_API_SERVER,))]
     near = {_plain_url(url) for url in endpoints}
-    for pid, argv in running:
-        told = {
-            _plain_url(url) for each in _values(argv, "etcd-servers") for url in each.split(",")
-        }
-        if not near & told and len(running) > 1:
-            continue
+    found = [item for item in running if near & item[2]]
+    if not found:
+        found = [item for item in running if _ports(near) & _ports(item[2])]
+        found = found if len(found) == 1 else []
+    for pid, argv, _urls in found:
         process = _process(pid, argv)
         for path in (process.reach(process.program), f"/proc/{pid}/exe"):
             if os.path.isfile(path):
                 return _tool(_API_SERVER, path)
-    found = _on_path(_API_SERVER)
-    return _tool(_API_SERVER, found) if found else None
+    on_path = _on_path(_API_SERVER)
+    return _tool(_API_SERVER, on_path) if on_path else None
+
+
+def _etcd_urls(argv: list[str]) -> set[str]:
+    return {_plain_url(url) for each in _values(argv, "etcd-servers") for url in each.split(",")}
+
+
+def _ports(urls: set[str]) -> set[str]:
+    return {url.rpartition(":")[2] for url in urls}
 
 
 def _running(programs: t.Sequence[str]) -> t.Iterator[tuple[int, list[str]]]:

@@ -355,6 +355,26 @@ def test_finish_keeps_tools_and_wheelhouse_once(bench: Bench, tmp_path: Path) ->
     assert shared.keep_tool(bench.place, tool) == other
 
 
+def test_keep_tool_kube_apiserver_has_a_folder_of_its_project(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "kube-apiserver").write_bytes(b"the server")
+    given = {"name": "kube-apiserver", "version": "v1.36.3", "platform": "linux-amd64"}
+    tool = shared.Given.tool({**given, "path": str(tmp_path / "kube-apiserver")})
+    etcdutl = {"name": "etcdutl", "version": "3.6.16", "platform": "linux-amd64"}
+    (tmp_path / "etcdutl").write_bytes(b"the tool")
+    other = shared.Given.tool({**etcdutl, "path": str(tmp_path / "etcdutl")})
+    started = add.start(bench.wish(tools=(tool, other)), now=NOW, really=True)
+    assert started.tools_missing == ("kube-apiserver", "etcdutl")
+    wish = bench.wish(tools=(tool, other))
+    found = add.finish(wish, started.id, bench.records(started.path), now=NOW).entry.manifest
+    assert found is not None
+    assert found.tools[0].path == "tools/kubernetes-1.36.3-linux-amd64/kube-apiserver"
+    assert found.tools[0].version == "1.36.3"
+    # RESTORE.txt restores with etcd's own tool, and knows nothing of the other.
+    text = (bench.folder / started.id / "RESTORE.txt").read_text()
+    assert f"TOOL=${{TOOL:-$ENTRY/../../{found.tools[1].path}}}" in text
+    assert "kubernetes-1.36.3" not in text
+
+
 def test_keep_tool_changed_on_its_way_is_refused(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "etcd").write_bytes(b"the tool")
     given = {"name": "etcd", "version": "3.6.16", "platform": "linux-amd64", "sha256": "0" * 64}

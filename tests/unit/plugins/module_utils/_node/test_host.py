@@ -142,6 +142,58 @@ def test_find_tools_that_cannot_run_have_no_version(
     assert (found["etcdutl"].path, found["etcdutl"].version) == (str(script), None)
 
 
+@pytest.fixture
+def api_server(tmp_path: Path) -> t.Iterator[t.Callable[..., subprocess.Popen[bytes]]]:
+    """Start a process of a program kube-apiserver of its own that does nothing."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, *argv: str) -> subprocess.Popen[bytes]:
+        program = tmp_path / name / "kube-apiserver"
+        program.parent.mkdir()
+        shutil.copy("/bin/sh", program)
+        words = [str(program), "-c", "read word", *argv]
+        started.append(subprocess.Popen(words, stdin=subprocess.PIPE))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_find_api_server_is_the_one_that_uses_the_etcd(tmp_path: Path, api_server: t.Any) -> None:
+    theirs = api_server("theirs", "--etcd-servers=https://10.0.0.9:12379")
+    api_server("ours", "--etcd-servers", "https://10.0.0.1:12379,https://localhost:12379")
+    program = tmp_path / "ours" / "kube-apiserver"
+    for endpoint in ("https://127.0.0.1:12379", "https://10.0.0.1:12379/"):
+        found = processes.find_api_server([endpoint])
+        assert found
+        assert (found.name, found.path) == ("kube-apiserver", str(program))
+        assert found.sha256 == hashlib.sha256(program.read_bytes()).hexdigest()
+        assert found.version is None  # it is no kube-apiserver
+    # Of one that knows its etcd by another name, the port tells; of two it tells nothing.
+    assert processes.find_api_server(["https://etcd.example:12379"]) is None
+    theirs.kill()
+    theirs.communicate()
+    found = processes.find_api_server(["https://etcd.example:12379"])
+    assert found
+    assert found.path == str(program)
+
+
+def test_find_api_server_that_does_not_run_is_the_one_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "kube-apiserver"
+    script.write_text("#!/bin/sh\necho 'Kubernetes v1.36.3'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = processes.find_api_server(["https://127.0.0.1:1"])
+    assert found
+    assert (found.name, found.path, found.version) == ("kube-apiserver", str(script), "1.36.3")
+    script.unlink()
+    assert processes.find_api_server(["https://127.0.0.1:1"]) is None
+
+
 def test_reach_goes_through_proc_into_a_tree_of_its_own() -> None:
     inside = processes.EtcdProcess(os.getpid(), "/usr/local/bin/etcd", True)
     path = inside.reach("/usr/local/bin/etcdutl")
