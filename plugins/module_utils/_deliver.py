@@ -223,6 +223,9 @@ def remove(delivery: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_key_path(delivery))
         there = True
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError):  # others' keys lie there, or nobody's did
+            os.rmdir(_KEYS)
     for folder in (delivery, delivery + _INCOMING):
         # Another run may sweep the same at once.
         while os.path.lexists(folder):
@@ -275,13 +278,20 @@ def _key_path(delivery: str) -> str:
 def _make_key(delivery: str) -> tuple[str, str]:
     """Make the key pair; return the private half's file, and the public half."""
     path = _key_path(delivery)
-    if os.geteuid() == 0:
-        _own_folder(_KEYS)
     key = _deps.load("pyrage").x25519.Identity.generate()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii", errors="strict") as target:
+    with os.fdopen(_new_file(path), "w", encoding="ascii") as target:
         target.write(f"# {json.dumps(delivery)}\n{key}\n")
     return path, str(key.to_public())
+
+
+def _new_file(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    for _turn in range(3):
+        if os.geteuid() == 0:
+            _own_folder(_KEYS)
+        with contextlib.suppress(FileNotFoundError):  # another run just removed the empty folder
+            return os.open(path, flags, 0o600)
+    return os.open(path, flags, 0o600)
 
 
 def _own_folder(path: str) -> None:
@@ -300,9 +310,12 @@ def _own_folder(path: str) -> None:
 
 def _sweep_keys() -> None:
     """Remove the keys whose deliveries are gone."""
-    if os.geteuid() != 0 or not os.path.isdir(_KEYS):
+    if os.geteuid() != 0:
         return
-    for name in os.listdir(_KEYS):
+    found: list[str] = []
+    with contextlib.suppress(FileNotFoundError):
+        found = os.listdir(_KEYS)
+    for name in found:
         if not name.endswith(".key") or not _NAME.fullmatch(name[: -len(".key")]):
             continue
         path = os.path.join(_KEYS, name)

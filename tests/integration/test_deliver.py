@@ -23,10 +23,11 @@ import pyrage
 import pytest
 import yaml
 
-from lab import returned
+from lab import binaries, returned, versions
 from lab.archived import Keys, ask, back_up
 from lab.loopback import Cluster
 from lab.module import COLLECTIONS
+from lab.objects import apiserver
 from lab.watch import Secrets, Watch
 
 BIN = Path(sys.executable).parent
@@ -698,4 +699,37 @@ def test_delivery_of_a_run_that_lives_is_left_alone(made: Made, site: Site) -> N
     [last] = site.deliver(made.options())
     assert sorted(last["plan"]["removed"]) == sorted([theirs["delivery"], ours["delivery"]])
     remove(last)
+    assert site.left() == []
+
+
+def test_api_server_goes_to_the_archive_and_to_a_host(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = versions.KUBERNETES_RECORDED
+    real = apiserver.build(version, binaries.cache_dir() / "kubernetes")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "kube-apiserver").symlink_to(real)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    keys = Keys.make(tmp_path)
+    with Cluster("alpha", size=1) as cluster:
+        member = next(iter(cluster.members.values()))
+        layout = {"static_pod_path": str(member.static_pod_path), "data_dir": str(member.data_dir)}
+        layout["certificates_dir"] = str(member.certificates_dir)
+        plain, found = (
+            ask("etcd_info", **layout),
+            ask("etcd_info", include_apiserver=True, **layout),
+        )
+        assert "kube-apiserver" not in [tool["name"] for tool in plain["tools"]]
+        [server] = [tool for tool in found["tools"] if tool["name"] == "kube-apiserver"]
+        assert server["version"] == version
+        added = back_up(cluster, keys, tmp_path / "archive", staging, more_tools=[server])
+    made = Made(tmp_path / "archive", keys, "", added["entry"]["id"], "")
+    [done] = site.deliver(made.options(tools=["kube-apiserver"]))
+    assert [tool["sha256"] for tool in done["tools"]] == [server["sha256"]]
+    program = Path(done["delivery"], "tools", "kube-apiserver")
+    said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True)
+    assert said.stdout.strip() == f"Kubernetes v{version}"
+    remove(done)
     assert site.left() == []

@@ -25,6 +25,7 @@ import yaml
 from lab import binaries
 from lab.hosts.host import Host
 from lab.hosts.lab import Lab
+from lab.module import COLLECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -166,7 +167,7 @@ class Bastion:
         (self.folder / "ansible.cfg").write_text(
             "[defaults]\n"
             f"home = {self.folder}/a\n"
-            f"collections_path = {ROOT}/.venv/collections\n"
+            f"collections_path = {COLLECTIONS}\n"
             "nocows = true\nshow_custom_stats = true\ntimeout = 10\n"
             f"[ssh_connection]\ncontrol_path_dir = {self.folder}/cp\n"
         )
