@@ -157,7 +157,7 @@ options:
     default: 100%
   start_timeout:
     description:
-      - How long a server may take until it serves.
+      - How long a server may take until it serves. C(etcdutl) has as long, and a second more for each 10 MB.
     type: str
     default: 2m
   remove_delivery:

@@ -62,7 +62,8 @@ def deliver(
 ) -> Delivery:
     """Seal an entry's snapshot (or `image` in its place) to a new key, with manifest and tools."""
     into.mkdir(parents=True, exist_ok=True)
-    folder = into / f"controlplane-etcd-delivery-{entry.name}-{secrets.token_hex(4)}"
+    name = "-".join(["controlplane-etcd-delivery", entry.name, *map(secrets.token_hex, (4, 4))])
+    folder = into / name
     (folder / "tools").mkdir(parents=True)
     folder.chmod(0o700)
     told = (entry / "manifest.json").read_bytes()

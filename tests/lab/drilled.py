@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -111,16 +112,21 @@ def leavings(work_dir: Path, *, planted: t.Iterable[bytes] = ()) -> list[str]:
         for pid, _argv in _processes()
         if (at := _cwd(pid)).startswith(str(work_dir)) and PREFIX in at
     ]
-    for path in work_dir.rglob("*"):
-        if path.name.startswith(PREFIX) or PREFIX in str(path):
-            found.append(str(path))
+    found += [str(path) for path in _all_below(work_dir) if PREFIX in str(path)]
     needles = list(planted)
     for root in (work_dir, Path("/run/controlplane.etcd"), Path("/run/controlplane-etcd")):
-        for path in root.rglob("*") if needles and root.is_dir() else ():
-            if path.is_file() and not path.is_symlink():
-                data = path.read_bytes()
+        for path in _all_below(root) if needles else ():
+            with contextlib.suppress(OSError):
+                data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
                 found += [f"{needle[:20]!r} in {path}" for needle in needles if needle in data]
     return found
+
+
+def _all_below(root: Path) -> t.Iterator[Path]:
+    """Yield what lies below a folder, as far as it is still there: somebody may be removing it."""
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            yield Path(folder, name)
 
 
 def _cwd(pid: int) -> str:

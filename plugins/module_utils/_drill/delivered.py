@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
@@ -32,10 +33,11 @@ if t.TYPE_CHECKING:
 
     from .model import Wish
 
-__all__ = ["Plan", "Program", "plan"]
+__all__ = ["Plan", "Program", "plan", "removable"]
 
 _MIB = 1 << 20
 _MANIFEST = "manifest.json"
+_DELIVERY = re.compile(r"controlplane-etcd-delivery-[0-9A-Za-z-]+")
 _DATA = ("data.db.zst.age", "data.db.zst")
 # etcd allocates two of these ahead (server/storage/wal, SegmentSizeBytes).
 _WAL_BYTES = 2 * 64 * _MIB
@@ -91,6 +93,31 @@ def plan(wish: Wish) -> Plan:
     programs = [each for each in (etcd, restorer, apiserver) if each]
     need, free = _room(wish, manifest, sum(program.size_bytes for program in programs))
     return Plan(manifest, data, etcd, restorer, apiserver, need, free)
+
+
+def removable(wish: Wish) -> tuple[str, ...]:
+    """Return what is removed in the end: the delivery and its own key; nothing, if that is asked.
+
+    :raises OptionInvalid: the paths are not those of a delivery: a drill would remove other things.
+    """
+    if not _DELIVERY.fullmatch(os.path.basename(wish.delivery)) or os.path.islink(wish.delivery):
+        raise OptionInvalid(
+            f"{wish.delivery} is not the folder of a delivery.",
+            hint="Set delivery to what etcd_deliver returned.",
+            path=wish.delivery,
+        )
+    if not wish.remove_delivery:
+        return ()
+    name = os.path.basename(wish.identity)
+    if name == f"{os.path.basename(wish.delivery)}.key":
+        return (wish.identity, wish.delivery)
+    if os.path.dirname(os.path.abspath(wish.identity)) == os.path.abspath(wish.delivery):
+        return (wish.delivery,)
+    raise OptionInvalid(
+        f"{wish.identity} is not the key of delivery {wish.delivery}: it would be removed with it.",
+        hint="Set identity to what etcd_deliver returned, or remove_delivery to false.",
+        path=wish.identity,
+    )
 
 
 def _manifest(wish: Wish) -> Manifest:

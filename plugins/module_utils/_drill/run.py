@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import typing as t
 
@@ -23,10 +24,14 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._etcd import etc
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.client import Client
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.keyspace import Keyspace
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage import cage as cages
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.leavings import (
+    Leavings,
+    clear,
+)
 
 from . import image, throwaway, with_api
 from .compare import compare
-from .delivered import Plan, plan
+from .delivered import Plan, plan, removable
 from .model import Course, Running, Wish
 
 if t.TYPE_CHECKING:
@@ -45,8 +50,7 @@ _WRONG_ARCHIVE = (
     TrustError,
 )
 _CANARY = b"/controlplane.etcd/drill/"
-# How long the tool may take for a restore, whatever its size: some 10 MB/s.
-_RESTORE_SECONDS = 300.0
+# How fast a disk is at least: what the tool may take for a restore beside start_seconds.
 _RESTORE_BYTES_A_SECOND = 10e6
 
 
@@ -55,6 +59,7 @@ def planned(wish: Wish) -> dict[str, t.Any]:
 
     :raises EtcdToolError: it could not.
     """
+    removable(wish)
     found = plan(wish)
     isolation = cages.isolation_here(wish.isolation)
     programs = (found.etcd, found.restorer, found.apiserver)
@@ -82,13 +87,15 @@ def drill(wish: Wish) -> dict[str, t.Any]:
     :raises EtcdToolError: this node lacks something, or could not be cleaned: nothing is proven.
     """
     course = Course()
-    made = plan(wish)
-    course.isolation = cages.isolation_here(wish.isolation).value
-    remove = (wish.delivery, wish.identity) if wish.remove_delivery else ()
+    remove = removable(wish)
     ended = _time.monotonic()
-    with cages.opened(
-        wish.work_dir, isolation=wish.isolation, limits=wish.limits, remove=remove
-    ) as cage:
+    with contextlib.ExitStack() as stack:
+        # Where it comes to no cage, which would see to it.
+        stack.callback(clear, Leavings(paths=remove))
+        made = plan(wish)
+        cage = stack.enter_context(
+            cages.opened(wish.work_dir, isolation=wish.isolation, limits=wish.limits, remove=remove)
+        )
         course.isolation = cage.isolation.value
         try:
             _steps(cage, made, wish, course)
@@ -158,7 +165,7 @@ def _restored(
             held = image.verify(opened, manifest, course, etcd_version=etcd_version, visit=visit)
         course.db_size_bytes = held.db_size_bytes
         with course.phase("restore"):
-            seconds = _RESTORE_SECONDS + held.db_size_bytes / _RESTORE_BYTES_A_SECOND
+            seconds = wish.start_seconds + held.db_size_bytes / _RESTORE_BYTES_A_SECOND
             data_dir = throwaway.restore(cage, tool, opened, seconds=seconds)
     return data_dir, held
 

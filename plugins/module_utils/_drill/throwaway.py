@@ -57,8 +57,19 @@ _VERSION = re.compile(r"^etcd Version:\s*v?((\d+\.\d+)\.\d+\S*)", re.M)
 # Whom etcd's own users and roles, where they are on, take the client's certificate for
 # (server/auth/store.go, AuthInfoFromTLS).
 _ROOT = "root"
-_KILLED = ("signal 9", "signal 15")
-_FULL = "no space left on device"
+_KILLED = ("signal 9", "signal 15", "SIGKILL", "SIGTERM")
+_FULL = ("no space left on device", "disk quota exceeded")
+# errno's words, as Go has them: of the host, never of what an archive holds.
+_OF_THE_HOST = (
+    ": permission denied",
+    ": operation not permitted",
+    ": cannot allocate memory",
+    ": too many open files",
+    ": input/output error",
+    ": read-only file system",
+    ": exec format error",
+    ": address already in use",
+)
 
 
 class Unstartable(RestoreFailed):
@@ -115,6 +126,7 @@ def restore(cage: Cage, tool: etcdutl.Tool, opened: Opened, *, seconds: float) -
     """Make a member's data folder in the cage, with a token of its own; return its path.
 
     :raises RestoreFailed: the tool refuses the snapshot, breaks off or takes too long.
+    :raises CageRefused: the host ended it, or refused it something.
     """
     data_dir = os.path.join(cage.folder, "data")
     member = etcdutl.NewMember(
@@ -123,15 +135,22 @@ def restore(cage: Cage, tool: etcdutl.Tool, opened: Opened, *, seconds: float) -
         initial_advertise_peer_urls=_PEER_URL,
         initial_cluster_token=f"drill-{secrets.token_hex(8)}",
     )
-    etcdutl.restore(
-        tool,
-        f"/proc/self/fd/{opened.descriptor}",
-        member,
-        data_dir=data_dir,
-        deadline=seconds,
-        pass_fds=[opened.descriptor],
-        named=opened.where,
-    )
+    try:
+        etcdutl.restore(
+            tool,
+            f"/proc/self/fd/{opened.descriptor}",
+            member,
+            data_dir=data_dir,
+            deadline=seconds,
+            pass_fds=[opened.descriptor],
+            named=opened.where,
+        )
+    except RestoreFailed as exc:
+        if any(text in exc.message for text in (*_KILLED, *_OF_THE_HOST)):
+            raise CageRefused(
+                exc.message, hint="That is this host's doing: look into its kernel's log."
+            ) from exc
+        raise
     cage.give(data_dir)
     return data_dir
 
@@ -212,7 +231,13 @@ def check_alive(server: Server) -> None:
     if ended is None:
         return
     words = server.last_words()
-    if _FULL in words:
+    if server.unlaunched:
+        raise CageRefused(
+            f"etcd cannot be run in a drill on this host: {words}.",
+            hint="Set work_dir to a folder whose programs other users may run, such as /var/tmp; "
+            "look whether the program is one for this platform.",
+        )
+    if any(text in words for text in _FULL):
         raise SpaceMissing(
             f"etcd {ended} in a drill: the work folder's file system is full.",
             hint="Free space there, or set work_dir to a larger file system.",
@@ -221,6 +246,11 @@ def check_alive(server: Server) -> None:
         raise CageRefused(
             f"etcd {ended} in a drill: it reached a limit that it was given.",
             hint="Raise memory_max.",
+        )
+    if any(text in words for text in _OF_THE_HOST):
+        raise CageRefused(
+            f"etcd {ended} in a drill: this host refused it something. Its last words: {words}",
+            hint="Mend that on this host; then run the drill again.",
         )
     if any(text in ended for text in _KILLED):
         raise CageRefused(

@@ -188,7 +188,7 @@ def opened(
                 isolation = Isolation.NAMESPACE
             user = None if net.own_users else stack.enter_context(_own_user())
             folder = tempfile.mkdtemp(prefix=_PREFIX, dir=work_dir)
-            left = Leavings(net.inode, (), (folder, *left.paths))
+            left = Leavings(net.inode, os.getpid(), (), (folder, *left.paths))
             keeper.note(left)
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, lock)

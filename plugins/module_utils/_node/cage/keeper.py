@@ -10,6 +10,7 @@ is done, the module is dead, by whatever means, and the keeper does what its `fi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import resource
@@ -45,10 +46,7 @@ class Keeper:
 
     def note(self, left: Leavings) -> None:
         """Tell it what is to be removed; takes the place of what it was told before."""
-        self._say(
-            json.dumps({"network": left.network, "units": left.units, "paths": left.paths}).encode()
-            + b"\n"
-        )
+        self._say(json.dumps(dataclasses.asdict(left)).encode() + b"\n")
 
     def dismiss(self) -> None:
         """Let it go: all is removed."""
@@ -80,8 +78,15 @@ def _keep(reader: int) -> t.NoReturn:
     if lines and lines[-1] != _DONE:
         whole = [line for line in lines if line.endswith(b"\n")]
         if whole:
-            last = json.loads(whole[-1])
-            clear(Leavings(last["network"], tuple(last["units"]), tuple(last["paths"])))
+            told_last = json.loads(whole[-1])
+            clear(
+                Leavings(
+                    network=told_last["network"],
+                    owner=told_last["owner"],
+                    units=tuple(told_last["units"]),
+                    paths=tuple(told_last["paths"]),
+                )
+            )
     os._exit(0)
 
 

@@ -28,12 +28,14 @@ _SYSTEMCTL_SECONDS = 60
 class Leavings:
     """What must be gone in the end.
 
-    :param network: the inode of the cage's network; 0 for none. This process may be in it, and stays.
+    :param network: the inode of the cage's network; 0 for none. All processes in it are ended.
+    :param owner: but this one, which opened the cage and may live on.
     :param units: systemd's names of what runs; a pattern will do.
     :param paths: files and folders; a folder's processes, by their working directory, go first.
     """
 
     network: int = 0
+    owner: int = 0
     units: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
@@ -112,7 +114,7 @@ def _processes(left: Leavings) -> list[int]:
     found: set[int] = set(users(left.network)) if left.network else set()
     for path in left.paths:
         found.update(inside(os.path.realpath(path)))
-    return sorted(pid for pid in found if not _is_dead(pid))
+    return sorted(pid for pid in found - {left.owner} if not _is_dead(pid))
 
 
 def _is_dead(pid: int) -> bool:

@@ -78,6 +78,10 @@ class Server(t.Protocol):
     def starved(self) -> bool:
         """Tell whether it ended because a limit of the cage was reached."""
 
+    @property
+    def unlaunched(self) -> bool:
+        """Tell whether it never came to run."""
+
 
 class _Log:
     """A server's output, which can be read after its file is gone."""
@@ -128,8 +132,10 @@ class ChildServer:
         self.name = name
         self._log = _Log(log)
         limits = room.limits
+        reader, writer = os.pipe()
         told = {
             "parent": os.getpid(),
+            "writer": writer,
             "user": room.user,
             "memory": limits.memory_bytes,
             "tasks": limits.tasks,
@@ -142,8 +148,12 @@ class ChildServer:
             stderr=self._log.descriptor,
             cwd=room.folder,
             env=_environment(env, limits),
+            pass_fds=[writer],
             start_new_session=True,
         )
+        os.close(writer)
+        with os.fdopen(reader, "rb") as answer:
+            self._obstacle = answer.read().decode("utf-8", "replace")
 
     def poll(self) -> str | None:
         """Say how it ended; None while it runs."""
@@ -154,7 +164,7 @@ class ChildServer:
 
     def last_words(self, most: int = 600) -> str:
         """Return the end of its log on one line."""
-        return _words(self._log.tail(), most)
+        return self._obstacle or _words(self._log.tail(), most)
 
     def stop(self) -> None:
         """End it now, and wait until it is gone."""
@@ -166,28 +176,38 @@ class ChildServer:
         """Tell whether it ended because a limit of the cage was reached."""
         return self.poll() is not None and "out of memory" in self._log.tail()
 
+    @property
+    def unlaunched(self) -> bool:
+        """Tell whether it never came to run."""
+        return bool(self._obstacle)
+
 
 # Runs between fork and the server itself, so that this process, which may have threads by now, need
 # run nothing of its own in the child. The signal that ends it with its parent is asked for last: a
 # change of user takes it back (kernel/cred.c, commit_creds).
+# What it can't do it says into a pipe, which closes where it can.
 _LAUNCHER = """
-import ctypes, json, os, resource, sys
+import ctypes, fcntl, json, os, resource, sys
 told = json.loads(sys.argv[1])
-user, memory = told["user"], told["memory"]
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-if user is not None:
-    resource.setrlimit(resource.RLIMIT_NPROC, (told["tasks"], told["tasks"]))
-    os.setgroups([])
-    os.setresgid(user, user, user)
-    os.setresuid(user, user, user)
-os.umask(0o077)
-os.nice(5)
-libc = ctypes.CDLL(None)
-libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
-if os.getppid() == told["parent"]:
-    os.execv(told["argv"][0], told["argv"])
+user, memory, writer = told["user"], told["memory"], told["writer"]
+fcntl.fcntl(writer, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+try:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    if user is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (told["tasks"], told["tasks"]))
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    os.umask(0o077)
+    os.nice(5)
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+    if os.getppid() == told["parent"]:
+        os.execv(told["argv"][0], told["argv"])
+except OSError as exc:
+    os.write(writer, f"{exc.strerror}: {exc.filename or 'a limit or the user'}".encode())
 """
 
 
@@ -248,6 +268,11 @@ class UnitServer:
     def starved(self) -> bool:
         """Tell whether it ended because a limit of the cage was reached."""
         return self.poll() is not None and self._result() in ("oom-kill", "timeout", "resources")
+
+    @property
+    def unlaunched(self) -> bool:
+        """Tell whether it never came to run."""
+        return self.poll() is not None and "setpriv: " in self._log.tail()
 
     def _has_ended(self) -> bool:
         if self._pidfd is not None:
