@@ -40,7 +40,7 @@ BACK = [
 
 
 def bench_of(root: Path, kind: str) -> Bench:
-    bench = Bench(root, wal=kind == "wal apart")
+    bench = Bench(root, wal="wal" if kind == "wal apart" else "")
     bench.live()
     if kind == "inside":
         (bench.data / "config").write_text("what k3s keeps beside member/")

@@ -89,14 +89,12 @@ def _run(params: t.Mapping[str, t.Any], output: int, before: Before | None) -> t
 class Bench:
     """One member to restore: its folders are below `root`."""
 
-    def __init__(
-        self, root: Path, *, version: str = versions.ETCD_DEFAULT, wal: bool = False
-    ) -> None:
+    def __init__(self, root: Path, *, version: str = versions.ETCD_DEFAULT, wal: str = "") -> None:
         self.root = root
         self.version = version
         self.tool = binaries.get(version).snapshot_tool
         self.data = root / "etcd"
-        self.wal = root / "wal" if wal else None
+        self.wal = root / wal if wal else None
         self.journal_dir = root / "journal"
         self.snapshot = root / "snapshot.db"
         self.snapshot.write_bytes(recorded(version))

@@ -179,7 +179,7 @@ def _run(
     pass_fds: t.Sequence[int],
 ) -> None:
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function,subprocess-popen-preexec-fn
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             argv,
             env=_environment(),
             stdin=subprocess.DEVNULL,

@@ -119,9 +119,15 @@ class Journal:
 
     def _put(self, entry: Entry) -> Entry:
         document = {"schema": SCHEMA, **dataclasses.asdict(entry)}
-        _files.atomic_write(
-            self.path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
-        )
+        data = json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+        try:
+            _files.atomic_write(self.path, data)
+        except OSError as exc:
+            raise RestoreRefused(
+                f"Journal {self.path} can't be written: {exc.strerror}.",
+                hint="Mend that, and run this state again: it goes on from here.",
+                path=self.path,
+            ) from exc
         return entry
 
     def _make_folder(self) -> None:

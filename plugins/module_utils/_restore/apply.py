@@ -13,7 +13,10 @@ import dataclasses
 import os
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import RestoreRefused
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    RestoreFailed,
+    RestoreRefused,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd import etcdutl
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.holders import (
     holders,
@@ -36,7 +39,7 @@ if t.TYPE_CHECKING:
     from .members import Membership
     from .plan import StagePlan
 
-__all__ = ["Restore", "Source", "refuse_held"]
+__all__ = ["Restore", "Source", "check_staged", "places_of", "refuse_held"]
 
 _DATABASE = os.path.join("snap", "db")
 
@@ -99,9 +102,15 @@ class Restore:
             for folder in places.stagings:
                 settle(folder)
             self.step("settled")
-        except BaseException:
+        except BaseException as exc:
             _remove_stagings(places)
             self._journal.remove(entry)
+            if isinstance(exc, OSError):
+                raise RestoreFailed(
+                    f"{places.staging} can't be made: {exc.strerror} ({exc.filename}).",
+                    hint="Look at that disk, and run this as root.",
+                    path=places.staging,
+                ) from exc
             raise
         inodes = {path: inode(path) for path, _live in _dressed(places)}
         return self._journal.advance(entry, State.STAGED, staged=inodes, old_members=list(made))
@@ -111,8 +120,7 @@ class Restore:
         places = places_of(entry)
         refuse_held(places, places.tops, "swapped")
         if entry.state == State.STAGED:
-            for path, number in entry.body["staged"].items():
-                _expect(path, number)
+            check_staged(entry)
             taken = pieces_of(places)
             entry = self._journal.advance(entry, State.SWAPPING, pieces=_to_json(taken))
         self.step("planned")
@@ -189,8 +197,26 @@ class Restore:
 
 
 def places_of(entry: Entry) -> Places:
-    """Return the folders of a journaled restore."""
-    return Places(**entry.body["places"])
+    """Return the folders of a journaled restore.
+
+    :raises RestoreRefused: the journal has none that can be read here.
+    """
+    try:
+        return Places(**entry.body["places"])
+    except (KeyError, TypeError) as exc:
+        raise RestoreRefused(
+            f"The journal of restore {entry.run} has no folders that can be read ({exc}).",
+            hint="Another version of this collection wrote it: go on with that one.",
+        ) from exc
+
+
+def check_staged(entry: Entry) -> None:
+    """Have what was staged lie where it was left.
+
+    :raises RestoreRefused: it does not.
+    """
+    for path, number in entry.body["staged"].items():
+        _expect(path, number)
 
 
 def refuse_held(

@@ -126,15 +126,25 @@ def settle(folder: str) -> None:
 
 
 def remove(path: str) -> bool:
-    """Remove a folder of ours, or a file; tell whether there was one."""
+    """Remove a folder of ours, or a file; tell whether there was one.
+
+    :raises RestoreRefused: it can't be removed.
+    """
     try:
         facts = os.lstat(path)
     except FileNotFoundError:
         return False
-    if stat.S_ISDIR(facts.st_mode):
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
+    try:
+        if stat.S_ISDIR(facts.st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    except OSError as exc:
+        raise RestoreRefused(
+            f"{path} can't be removed: {exc.strerror} ({exc.filename}).",
+            hint="Mend that, and run this state again: it goes on from here.",
+            path=path,
+        ) from exc
     with contextlib.suppress(FileNotFoundError):
         _files.fsync_directory(os.path.dirname(path))
     return True

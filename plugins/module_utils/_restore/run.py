@@ -28,7 +28,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.opened
     open_path,
 )
 
-from .apply import Restore, Source, places_of, refuse_held
+from .apply import Restore, Source, check_staged, places_of, refuse_held
 from .folders import look
 from .image import Image, look_into
 from .options import Options, asked_of, membership_of, tool_of, worn_of
@@ -124,6 +124,8 @@ def run(options: Options, *, check: bool, restore: type[Restore] = Restore) -> R
 
 def _foresee(action: Action, entry: Entry) -> None:
     places = places_of(entry)
+    if entry.state == State.STAGED and action is Action.SWAP:
+        check_staged(entry)
     folders = {
         Action.SWAP: places.tops,
         Action.UNSTAGE: places.stagings,
@@ -157,6 +159,8 @@ def _stage(
     identifier = options.id or (entry.run if entry else None)
     new = identifier or f"{_time.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     membership = membership_of(options, new, is_named=identifier is not None)
+    if entry is not None and _is_lost(entry):
+        action = Action.STAGE
     if action is Action.COMPARE and entry is not None:
         _compare(options, membership, entry)
         return Report(
@@ -222,6 +226,13 @@ def _stage(
         restored=restored,
         warnings=plan.warnings + _left(after if not check else None),
     )
+
+
+def _is_lost(entry: Entry) -> bool:
+    """Tell whether what was staged is there no more."""
+    if entry.state != State.STAGED:
+        return False
+    return not all(os.path.lexists(path) for path in entry.body["staged"])
 
 
 def _left(entry: Entry | None) -> tuple[str, ...]:
@@ -300,7 +311,8 @@ def _is_live(places: Places) -> bool:
 
 
 def _in_the_way(places: Places, entry: Entry | None) -> tuple[str, ...]:
-    ours = places.stagings if entry and entry.run == places.id else ()
+    begun = entry is not None and entry.state in (State.STAGING, State.STAGED)
+    ours = places.stagings if begun else ()
     wanted = (*places.stagings, *places.asides("before"), *places.asides("undone"))
     return tuple(path for path in wanted if path not in ours and os.path.lexists(path))
 

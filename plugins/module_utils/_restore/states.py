@@ -116,7 +116,7 @@ def decide(
 
     :raises RestoreRefused: another restore is under way, or the state can't be had from here.
     """
-    state = State(entry.state) if entry else State.NONE
+    state = _state(entry)
     if entry and run is not None and run != entry.run:
         if state not in _OVER:
             raise RestoreRefused(
@@ -143,3 +143,15 @@ def decide(
         hint=found[1],
         path=data_dir,
     )
+
+
+def _state(entry: Entry | None) -> State:
+    if entry is None:
+        return State.NONE
+    try:
+        return State(entry.state)
+    except ValueError as exc:
+        raise RestoreRefused(
+            f"The journal of restore {entry.run} says {entry.state!r}, which is no state known here.",
+            hint="Another version of this collection wrote it: go on with that one.",
+        ) from exc
