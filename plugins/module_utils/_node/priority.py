@@ -19,19 +19,9 @@ _IOPRIO_IDLE = 3 << 13
 
 
 def stand_back() -> None:
-    """Give this process the lowest processor and disk priority; what the kernel refuses is left.
-
-    Where the kernel shares the processor between sessions first (sched(7), autogroup), a process
-    that leads one of its own gives way with all of it.
-    """
+    """Give this process the lowest processor and disk priority; what the kernel refuses is left."""
     with contextlib.suppress(OSError):
         os.nice(19)
-    if os.getsid(0) == os.getpid():
-        with (
-            contextlib.suppress(OSError),
-            open("/proc/self/autogroup", "w", encoding="ascii") as it,
-        ):
-            it.write("19")
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:
         ctypes.CDLL(None, use_errno=True).syscall(number, _IOPRIO_WHO_PROCESS, 0, _IOPRIO_IDLE)

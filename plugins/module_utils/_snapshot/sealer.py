@@ -56,7 +56,6 @@ class Sealer:
             stdout=subprocess.PIPE,
             bufsize=0,
             pass_fds=(self._order["source"], self._order["target"]),
-            start_new_session=True,
         )
         self._tell(self._order)
         return self
@@ -110,6 +109,7 @@ class Sealer:
 
 def main(order: t.Mapping[str, t.Any]) -> int:
     """Do what the process is for: seal, and answer in one line of JSON."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for the starter
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != order["starter"]:
         return 1  # it died before
