@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import http.client
 import json
-import ssl
 import subprocess
 import typing as t
 from pathlib import Path
@@ -28,10 +26,14 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._drill.discovery
     discover,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._drill.served import Held
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
-from lab import drilled_api, objects
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    OptionInvalid,
+    SealError,
+)
+from lab import binaries, drilled_api, objects, versions
 from lab.archived import Keys
 from lab.loopback import Cluster
+from lab.objects import apiserver as recorder
 
 if t.TYPE_CHECKING:
     from conftest import Reliability
@@ -89,27 +91,45 @@ def opened(path: Path, keys: Keys) -> str:
     return subprocess.run(argv, check=True, capture_output=True).stdout.decode()
 
 
-class Live:
-    """Creates objects by JSON in a live API server, as kubectl create does."""
+class Kubectl:
+    """The real kubectl, against a live API server."""
 
-    def __init__(self, port: int, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, port: int, folder: Path) -> None:
+        self._binary = recorder.build(
+            versions.KUBERNETES_RECORDED, binaries.cache_dir() / "kubernetes", command="kubectl"
+        )
+        self._config = folder / "kubeconfig"
         files = drilled_api.files_of(cluster)
-        context = ssl.create_default_context(cafile=files.ca)
-        context.load_cert_chain(files.cert, files.key)
-        self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
+        server = {"server": f"https://127.0.0.1:{port}", "certificate-authority": files.ca}
+        user = {"client-certificate": files.cert, "client-key": files.key}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "live", "cluster": server}],
+            "users": [{"name": "live", "user": user}],
+            "contexts": [{"name": "live", "context": {"cluster": "live", "user": "live"}}],
+            "current-context": "live",
+        }
+        self._config.write_text(json.dumps(config))
 
-    def create(self, discovery: Discovery, item: dict[str, t.Any]) -> None:
-        found = [
-            each
-            for each in discovery.resources.values()
-            if (each.kind, each.api_version) == (item["kind"], item["apiVersion"])
-        ]
-        path = found[0].path(item["metadata"].get("namespace"))
-        headers = {"Content-Type": "application/json"}
-        self._connection.request("POST", path, json.dumps(item), headers)
-        answer = self._connection.getresponse()
-        text = answer.read().decode()
-        assert answer.status == 201, f"{item['kind']} {item['metadata']['name']}: {text}"
+    def __call__(self, *words: str, stdin: str = "") -> tuple[int, str]:
+        """Return exit status and what it says."""
+        done = subprocess.run(
+            [str(self._binary), f"--kubeconfig={self._config}", *words],
+            input=stdin.encode(),
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    def apply(self, path: Path | str, *, stdin: str = "") -> None:
+        """Apply a file as a person does."""
+        status, said = self("apply", "--server-side", "-f", str(path), stdin=stdin)
+        assert status == 0, said
+
+    def diff(self, path: Path) -> tuple[int, str]:
+        """Ask what applying would change, as the role does."""
+        return self("diff", "--server-side", "--force-conflicts", "-f", str(path))
 
 
 def revisions(cluster: Cluster) -> dict[str, int]:
@@ -149,16 +169,18 @@ def test_deleted_namespace_comes_back_equal_and_the_rest_is_untouched(
             process,
         ):
             before = revisions(cluster)
+            kubectl = Kubectl(cluster, process.port, tmp_path)
+            absent = kubectl.diff(clear)
+            kubectl.apply(clear)
+            kubectl.apply("-", stdin=hidden)
+            same = kubectl.diff(clear)
             found = discover(api, definitions(api))
-            live = Live(process.port, cluster)
-            items = [*documents(clear), *yaml.safe_load_all(hidden)]
-            # As kubectl apply -f objects.yaml -f secrets.yaml does: file after file.
-            for item in items:
-                live.create(found, item)
             held = drilled_api.held(cluster, tmp_path)
             again = dataclasses.replace(source, api=api, discovery=found, held=held)
             redone = again.extract(tmp_path / "again", namespaces=[SHOP])
             after = revisions(cluster)
+    assert absent[0] > 1 and 'namespaces "shop" not found' in absent[1]
+    assert same == (0, "")
     assert documents(tmp_path / "again/objects.yaml") == documents(clear)
     assert opened(tmp_path / "again/secrets.yaml.zst.age", source.keys) == hidden
     assert dict(redone.objects) == dict(done.objects)
@@ -173,6 +195,32 @@ def test_deleted_namespace_comes_back_equal_and_the_rest_is_untouched(
         f"{sum(done.objects.values())} objects equal, no other key of etcd was written",
         area="drill",
     )
+
+
+def test_diff_against_the_live_cluster_shows_what_applying_would_change(
+    source: Source, config: encryption.EncryptionConfig, tmp_path: Path
+) -> None:
+    source.extract(tmp_path / "out", namespaces=["payments"])
+    clear = tmp_path / "out/objects.yaml"
+    with Cluster("drifted", size=1) as cluster:
+        objects.fill(cluster, name="drifted")
+        started = drilled_api.serving(cluster, tmp_path, config=config, admission=True)
+        with started as (_api, process):
+            kubectl = Kubectl(cluster, process.port, tmp_path)
+            assert kubectl.diff(clear)[0] == 0, "nothing differs from what was archived"
+            before = cluster.status("drifted-cp1")["header"]["revision"]
+            words = ("-n", "payments", "scale", "deployment/gateway", "--replicas=1")
+            assert kubectl(*words)[0] == 0
+            cluster.etcdctl("del", "/registry/configmaps/payments/ledger-config")
+            status, shown = kubectl.diff(clear)
+            after = cluster.etcdctl("get", "/registry/", "--prefix", "--keys-only")["kvs"]
+    assert status == 1
+    assert "-  replicas: 1\n+  replicas: 3" in shown
+    assert "+  name: ledger-config" in shown
+    assert "PLANTED-SECRET" not in shown
+    changed = [kv for kv in after if int(kv["mod_revision"]) > before]
+    keys = {base64.b64decode(kv["key"]).decode() for kv in changed}
+    assert not [key for key in keys if "payments" in key and "deployments" not in key]
 
 
 def deleted(cluster: Cluster) -> list[str]:
@@ -227,6 +275,17 @@ def test_objects_are_chosen_as_kubectl_does(
         assert objects_of["events"] > 10
     else:
         assert objects_of == expected
+
+
+def test_what_was_encrypted_in_etcd_is_sealed_too(source: Source, tmp_path: Path) -> None:
+    held = dataclasses.replace(source.held, encrypted={"configmaps": {"aescbc/key1": 1}})
+    also = dataclasses.replace(source, held=held)
+    done = also.extract(
+        tmp_path / "out", resources=["configmaps", "services"], names=["cart-config"]
+    )
+    assert [each.name for each in done.files] == ["secrets.yaml.zst.age"]
+    with pytest.raises(SealError, match="configmaps would be extracted"):
+        also.extract(tmp_path / "out", resources=["configmaps"], recipients=[])
 
 
 def test_what_is_not_there_is_said(source: Source, tmp_path: Path) -> None:

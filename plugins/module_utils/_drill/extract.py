@@ -131,7 +131,9 @@ def extract(
     :raises ArchiveError: a file can't be written.
     """
     chosen = _chosen(discovery, wish)
-    hidden = [each for each in chosen if each.group_resource in {_SECRETS, *encrypted}]
+    # A catalogue may know what is encrypted by its name alone.
+    sealed = {_SECRETS, *encrypted}
+    hidden = [each for each in chosen if not sealed.isdisjoint((each.group_resource, each.name))]
     if hidden and not wish.recipients:
         raise _unsealed(", ".join(each.group_resource for each in hidden))
     reading = _Reading(api, wish, revision)

@@ -186,7 +186,8 @@ def _aggregated(api: Api, discovery: Discovery, seen: _Seen) -> None:
     services = discovery.resources.get("apiregistration.k8s.io/apiservices")
     named: set[str] = set()
     if services is not None:
-        for item in api.document(services.path()).get("items") or []:
+        # If it can't be listed, that was told above.
+        for item in api.get(services.path()).document.get("items") or []:
             spec = item.get("spec") or {}
             if spec.get("service"):
                 named.add(f"{spec.get('group')}/{spec.get('version')}")
