@@ -53,10 +53,11 @@ class Drilling:
         )
 
     def running(self, name: str) -> int | None:
-        """The pid of a program in the cage; None if it does not run."""
+        """The pid of a program of this drill, or of NAME.real in its place; None if none runs."""
         for pid, argv in _processes():
-            in_cage = any(PREFIX in word and word.endswith(f"/bin/{name}") for word in argv[:2])
-            if in_cage and str(self.work_dir) in " ".join(argv):
+            programs = {Path(word).name for word in argv[:2]}
+            mine = f"{self.work_dir}/{PREFIX}" in " ".join(argv)
+            if mine and programs & {name, f"{name}.real"}:
                 return pid
         return None
 
