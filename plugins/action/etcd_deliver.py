@@ -144,7 +144,9 @@ class ActionModule(ActionBase):
             _delivery.check_room(entry.id, args["dest_dir"], self._host, needed, seen["free_bytes"])
             return answer
         started = _time.monotonic()
-        self._make_tmp_path()
+        # Without pipelining the look has made one, which a second one would take the place of.
+        if self._connection._shell.tmpdir is None:
+            self._make_tmp_path()
         try:
             request = {
                 "entry": entry.id,
