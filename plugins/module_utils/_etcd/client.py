@@ -70,12 +70,15 @@ class Client:
             self._dial()
             self._login()
         except BaseException:
-            self._channel.close()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._channel.close()
+        # By a thread, where no signal's exception can break it off: a channel that is closed half
+        # makes grpc wait for ever when it is freed (_channel.py, _ChannelCallState.__del__). It
+        # takes 0.2 s, for which the interpreter waits at its end, and nobody before.
+        threading.Thread(target=self._channel.close).start()
 
     def status(self, timeout: float | None = None) -> Status:
         """Return the member's own state; needs no quorum."""
