@@ -176,7 +176,7 @@ def _rename(source: str, target: str) -> None:
             hint="Mend that, and run this state again, or rolled_back: it goes on from here.",
             path=source,
         ) from exc
-    for folder in {os.path.dirname(source), os.path.dirname(target)}:
+    for folder in sorted({os.path.dirname(source), os.path.dirname(target)}):
         with contextlib.suppress(FileNotFoundError):
             _files.fsync_directory(folder)
 
