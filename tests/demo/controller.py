@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 import typing as t
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import yaml
 
 from demo.children import Failed, run
 from demo.keys import Keys
+from demo.stages import WIDTH
 from lab import binaries, objects
 from lab.loopback import Cluster
 
@@ -174,9 +176,10 @@ class Controller:
                 "NOT drilled, and no proof is kept, for this machine does not let it:",
                 found[0],
             ]
-        lines = [line for text in REPORT.findall(said) for line in json.loads(text)]
+        told = [line for text in REPORT.findall(said) for line in json.loads(text)]
+        lines = [part for line in told for part in _wrapped(line)]
         proofs = sorted(self.archive.glob("*/2*/drills/*.json"))
-        if len(proofs) != len(self._clusters) or len(lines) < 2 * len(proofs):
+        if len(proofs) != len(self._clusters) or len(told) < 2 * len(proofs):
             raise Failed(f"{said}\n\nThe playbook kept {len(proofs)} proofs.")
         for path in proofs:
             proof = json.loads(path.read_text())
@@ -212,3 +215,10 @@ class Controller:
             f"nothing left there; none of {len(planted)} planted secrets in {len(files)} files of the "
             "archive, nor in any output"
         )
+
+
+def _wrapped(line: str) -> list[str]:
+    """Return a line of a report in as many as it takes; paths stay whole."""
+    return textwrap.wrap(
+        line, WIDTH - 6, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
