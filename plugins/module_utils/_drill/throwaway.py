@@ -255,7 +255,8 @@ def check_alive(server: Server) -> None:
     if any(text in ended for text in _KILLED):
         raise CageRefused(
             f"etcd {ended} in a drill: something on this host killed it.",
-            hint="Look for the out-of-memory killer in the kernel's log; then run the drill again.",
+            hint="Look for the out-of-memory killer in the kernel's log, and raise memory_max if it "
+            "was that; then run the drill again.",
         )
     raise Unstartable(
         f"etcd {ended} on the restored data. Its last words: {words or 'none'}",

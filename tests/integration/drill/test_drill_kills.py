@@ -53,7 +53,7 @@ class Held:
             # The clear data lies there by then.
             "restoring": f'case "$*" in *--data-dir=*) {program} "$@"; {_WAIT};; esac',
             "starting": f'case "$*" in *--data-dir=*) {_WAIT};; esac',
-            "serving": 'case "$*" in *--data-dir=*) (sleep 0.6; kill -STOP $$) & esac',
+            "serving": 'case "$*" in *--data-dir=*) (until grep -q :094B /proc/net/tcp; do sleep 0.02; done; kill -STOP $$) & esac',
         }[step]
         (tools / name).write_text(f'#!/bin/sh\n{hold}\nexec {program} "$@"\n')
         (tools / name).chmod(0o755)

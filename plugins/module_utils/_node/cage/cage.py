@@ -31,7 +31,16 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.locks impo
 from . import leavings, network
 from .keeper import Keeper
 from .leavings import Leavings
-from .servers import ChildServer, Limits, Room, Server, UnitServer, systemd_obstacle, unit_name
+from .servers import (
+    ChildServer,
+    Limits,
+    Room,
+    Server,
+    UnitServer,
+    scope_of,
+    systemd_obstacle,
+    unit_name,
+)
 
 __all__ = ["Cage", "Isolation", "Limits", "Server", "isolation_here", "opened", "sweep"]
 
@@ -196,7 +205,11 @@ def opened(
             _check_runs_programs(folder, user)
             if user is not None:
                 os.chown(folder, user, user)
-            room = Room(folder, folder.rpartition(".")[2], user, limits)
+            token = folder.rpartition(".")[2]
+            scope = None
+            if isolation is Isolation.SYSTEMD:
+                scope = scope_of(token, [os.getpid(), keeper.pid])
+            room = Room(folder, token, user, limits, scope)
             cage = Cage(room, isolation, keeper, left)
             try:
                 yield cage

@@ -20,7 +20,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import C
 
 from .leavings import systemctl
 
-__all__ = ["ChildServer", "Limits", "Room", "Server", "UnitServer", "systemd_obstacle"]
+__all__ = ["ChildServer", "Limits", "Room", "Server", "UnitServer", "scope_of", "systemd_obstacle"]
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20
@@ -28,6 +28,8 @@ _TAIL_BYTES = 16 << 10
 _UNIT_PREFIX = "controlplane-etcd-drill"
 # A log line's own words on when and where, which nobody needs; and what may be a key's body.
 _TAKEN = ("level", "ts", "caller", "stacktrace", "logger")
+# ExecMainCode: CLD_KILLED and CLD_DUMPED of sigaction(2).
+_BY_SIGNAL = ("2", "3")
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
 
 
@@ -58,6 +60,8 @@ class Room:
     token: str
     user: int | None
     limits: Limits
+    scope: str | None = None
+    """systemd's unit that lasts as long as this process or its keeper does."""
 
 
 class Server(t.Protocol):
@@ -252,7 +256,10 @@ class UnitServer:
         """Say how it ended; None while it runs."""
         if not self._has_ended():
             return None
-        return f"ended ({self._result() or 'its unit is gone'})"
+        code, status = self._told("ExecMainCode"), self._told("ExecMainStatus")
+        if code in _BY_SIGNAL:
+            return f"ended by signal {status}"
+        return f"ended with status {status}" if status else "ended with its unit"
 
     def last_words(self, most: int = 600) -> str:
         """Return the end of its log on one line."""
@@ -267,7 +274,7 @@ class UnitServer:
     @property
     def starved(self) -> bool:
         """Tell whether it ended because a limit of the cage was reached."""
-        return self.poll() is not None and self._result() in ("oom-kill", "timeout", "resources")
+        return self.poll() is not None and self._told("Result") in ("oom-kill", "timeout")
 
     @property
     def unlaunched(self) -> bool:
@@ -280,13 +287,37 @@ class UnitServer:
         state = systemctl("show", "--property=ActiveState", "--value", "--", self.unit)
         return state.strip() not in ("active", "activating")
 
-    def _result(self) -> str:
-        return systemctl("show", "--property=Result", "--value", "--", self.unit).strip()
+    def _told(self, name: str) -> str:
+        return systemctl("show", f"--property={name}", "--value", "--", self.unit).strip()
 
 
 def unit_name(token: str, name: str) -> str:
     """Return the unit's name; `*` for `name` stands for all of a cage."""
     return f"{_UNIT_PREFIX}-{token}-{name}.service"
+
+
+def scope_of(token: str, pids: t.Sequence[int]) -> str | None:
+    """Have systemd watch processes; return the unit that ends with the last of them.
+
+    None where systemd does not: units then end after Limits.seconds at the latest.
+    """
+    name = f"{_UNIT_PREFIX}-{token}.scope"
+    # systemd, org.freedesktop.systemd1(5)
+    command = ["busctl", "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1"]
+    command += ["org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))"]
+    command += [name, "fail", "1", "PIDs", "au", str(len(pids)), *map(str, pids), "0"]
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_START_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return name if done.returncode == 0 else None
 
 
 def systemd_obstacle() -> str | None:
@@ -331,10 +362,11 @@ def _properties(room: Room, log: str, after: str | None) -> t.Iterator[str]:
     yield "LimitCORE=0"
     yield "KillSignal=SIGKILL"
     yield "OOMPolicy=stop"
-    if after:
-        yield f"BindsTo={after}"
-        yield f"After={after}"
-    else:
+    bound = after or room.scope
+    if bound:
+        yield f"BindsTo={bound}"
+        yield f"After={bound}"
+    if not after:
         # By systemd itself, should nobody else be left to do it.
         yield f"ExecStopPost=+{shutil.which('rm') or '/bin/rm'} -rf -- {room.folder}"
 
