@@ -245,7 +245,11 @@ def test_nothing_is_left_after_a_kill_while_the_api_server_runs(
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": options}).encode())
     process.stdin.close()
-    server = _api_server(work_dir)
+    try:
+        server = _api_server(work_dir)
+    except BaseException:
+        process.kill()
+        raise
     keys = list(work_dir.glob("*/encryption.yaml"))
     os.kill(process.pid if victim == "module" else server, signal.SIGKILL)
     said = process.stdout.read().decode()
@@ -277,7 +281,7 @@ def _api_server(work_dir: Path) -> int:
     while time.monotonic() < end:
         for pid in of_work_dir(work_dir):
             with contextlib.suppress(OSError):
-                if "--etcd-servers" in Path(f"/proc/{pid}/cmdline").read_text().split("\0", 2)[1]:
+                if "\0--etcd-servers" in Path(f"/proc/{pid}/cmdline").read_text():
                     return pid
         time.sleep(0.02)
     raise AssertionError("no API server in 60 s")
