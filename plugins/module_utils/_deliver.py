@@ -204,10 +204,18 @@ def write_slice(delivery: str, staged: str, offset: int, content: str) -> None:
     _check_is_delivery(delivery)
     path = os.path.join(delivery + _INCOMING, *_parts(staged))
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as target:
-        target.truncate(offset)
-        target.seek(offset)
-        target.write(base64.b64decode(content))
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "wb") as target:
+            target.truncate(offset)
+            target.seek(offset)
+            target.write(base64.b64decode(content))
+    except OSError as exc:
+        raise TransferError(
+            f"{path} cannot be written on the host: {exc.strerror}; "
+            f"{_files.free_bytes(os.path.dirname(path))} bytes are free there.",
+            hint="Free space there, or set dest_dir to a larger file system.",
+            path=path,
+        ) from exc
 
 
 def remove(delivery: str) -> bool:

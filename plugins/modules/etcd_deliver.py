@@ -300,7 +300,8 @@ def main() -> None:
     run(
         ARGUMENT_SPEC,
         host_half,
-        needs=("pyrage",),
+        # A module that starts again can't take a large content with it.
+        needs=lambda params: ("pyrage",) if params["step"] in ("look", "begin") else (),
         required_if=[("state", "absent", ("delivery",))],
     )
 

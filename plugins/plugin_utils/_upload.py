@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import shutil
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -36,9 +37,12 @@ def send(
 
     :raises TransferError: the connection was cut off.
     """
-    for _method in _transfer.ways(connection):
+    for method in _transfer.ways(connection):
         try:
-            connection.put_file(path, target)
+            if method == "local":  # its put_file resolves links, and `path` has no other name
+                shutil.copyfile(path, target)
+            else:
+                connection.put_file(path, target)
             return
         except AnsibleConnectionFailure as exc:
             if _transfer.not_offered(exc):
@@ -47,7 +51,7 @@ def send(
                 f"The transfer of {what} was cut off: {_transfer.last_line(exc)}.",
                 hint="Run again; what came so far is removed.",
             ) from exc
-        except AnsibleError:
+        except (AnsibleError, OSError):
             continue
     with open(path, "rb") as source:
         offset = 0

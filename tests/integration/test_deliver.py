@@ -35,6 +35,8 @@ KEYS = Path("/run/controlplane-etcd")
 # Bytes that no compression hides: zstd keeps them as they are.
 MARK = random.Random(11).randbytes(96).hex()
 AREA = "deliver"
+BIG_MIB = 200
+LARGEST_GROWTH_KIB = 40 << 10
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the host's half is root's, as on a host")
 
@@ -732,4 +734,71 @@ def test_api_server_goes_to_the_archive_and_to_a_host(
     said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True)
     assert said.stdout.strip() == f"Kubernetes v{version}"
     remove(done)
+    assert site.left() == []
+
+
+def made_up(root: Path, mib: int) -> Made:
+    """An archive whose entry is so large; nobody looks into the image on the way."""
+    root.mkdir()
+    keys = Keys.make(root)
+    options = {
+        "archive": str(root / "archive"),
+        "etcd_cluster": "alpha",
+        "signing_key": str(keys.signing_key),
+    }
+    started = ask("etcd_archive_add", state="started", **options)
+    sealed = Path(started["path"], "data.db.zst.age")
+    script = 'head -c "$1" /dev/urandom | zstd -q -1 -c | age -r "$2" > "$3"'
+    words = [str(mib << 20), keys.recipient, str(sealed)]
+    subprocess.run(["bash", "-c", script, "_", *words], check=True)
+    digest = hashlib.sha256()
+    with sealed.open("rb") as source:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+    file = {
+        "name": sealed.name,
+        "part": "data",
+        "size_bytes": sealed.stat().st_size,
+        "sha256": digest.hexdigest(),
+        "compression": "zstd",
+        "encryption": {"scheme": "age", "recipients": [keys.recipient]},
+    }
+    snapshot = {
+        "revision": 7,
+        "db_size_bytes": mib << 20,
+        "sha256": "0" * 64,
+        "key_count": 3,
+        "source_member": {"id": "1", "name": "cp1"},
+    }
+    record = {
+        "cluster_id": "cdf818194e3a8c32",
+        "members": [],
+        "snapshot": snapshot,
+        "etcd": {"server_version": "3.6.16"},
+        "kubernetes": {"object_count": 3, "resources": {}, "secrets": {}},
+        "files": [file],
+        "checks": [],
+    }
+    info = {"cluster_id": "cdf818194e3a8c32", "members": []}
+    added = ask("etcd_archive_add", id=started["id"], snapshot=record, info=info, **options)
+    assert not added.get("failed"), added
+    return Made(root / "archive", keys, "", started["id"], "3.6.16")
+
+
+def test_large_entry_takes_no_memory_and_no_room_but_its_own(site: Site, tmp_path: Path) -> None:
+    peaks: dict[int, int] = {}
+    for mib in (1, BIG_MIB):
+        process = site.begin(made_up(tmp_path / f"{mib}", mib).options())
+        peak = 0
+        while process.poll() is None:
+            for pid in site.processes():
+                with contextlib.suppress(OSError, IndexError):
+                    status = Path("/proc", str(pid), "status").read_text()
+                    peak = max(peak, int(status.split("VmHWM:")[1].split()[0]))
+            time.sleep(0.02)
+        [done] = json.loads((site.root / "told").read_text())
+        assert done.get("changed"), done
+        peaks[mib] = peak
+        remove(done)
+    assert peaks[BIG_MIB] - peaks[1] < LARGEST_GROWTH_KIB, peaks
     assert site.left() == []
