@@ -105,7 +105,9 @@ def of_work_dir(work_dir: Path) -> list[int]:
     for each in Path("/proc").iterdir():
         if each.name.isdigit():
             with contextlib.suppress(OSError):
-                if str(work_dir) in (each / "cmdline").read_text() + os.readlink(each / "cwd"):
+                if str(work_dir) in (each / "cmdline").read_text(errors="replace") + os.readlink(
+                    each / "cwd"
+                ):
                     found.append(int(each.name))
     return found
 
@@ -281,7 +283,7 @@ def _api_server(work_dir: Path) -> int:
     while time.monotonic() < end:
         for pid in of_work_dir(work_dir):
             with contextlib.suppress(OSError):
-                if "\0--etcd-servers" in Path(f"/proc/{pid}/cmdline").read_text():
+                if "\0--etcd-servers" in Path(f"/proc/{pid}/cmdline").read_text(errors="replace"):
                     return pid
         time.sleep(0.02)
     raise AssertionError("no API server in 60 s")
