@@ -71,4 +71,4 @@ _NEWEST = ("entry", "finished_at", "rto_seconds", "node")
 
 def told_newest(proof: proofs.Proof | None) -> dict[str, t.Any] | None:
     """Return the proof that passed last as JSON."""
-    return proof and {name: getattr(proof, name) for name in _NEWEST}
+    return {name: getattr(proof, name) for name in _NEWEST} if proof else None
