@@ -31,16 +31,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.locks impo
 from . import leavings, network
 from .keeper import Keeper
 from .leavings import Leavings
-from .servers import (
-    ChildServer,
-    Limits,
-    Room,
-    Server,
-    UnitServer,
-    scope_of,
-    systemd_obstacle,
-    unit_name,
-)
+from .servers import ChildServer, Limits, Room, Server
+from .units import UnitServer, scope_of, systemd_obstacle, unit_name
 
 __all__ = ["Cage", "Isolation", "Limits", "Server", "isolation_here", "opened", "sweep"]
 
