@@ -28,6 +28,7 @@ TITLES = {
     "ssh": "Whole backup runs over ssh",
     "backup": "The modules and the archive",
     "rotate": "Rotating an archive",
+    "drill": "Drills on a scratch node",
     "elect": "Election and the members' agreement",
     "info": "Looking at a cluster",
     "content": "What proves a snapshot's content",
@@ -35,6 +36,7 @@ TITLES = {
 }
 # In this order: a folder may hold an ID, an ID looks like a hash.
 WORDS = (
+    (r"\bcontrolplane-etcd-drill([.-])[a-z0-9_]{8}\b", r"controlplane-etcd-drill\1…"),
     (re.escape(str(Path.home())), "~"),
     (
         r"/(?:var/)?tmp/[A-Za-z0-9_.-]*(?:lab|pytest|bastion|etcd)[A-Za-z0-9_.-]*(?:/pytest-\d+)?",
