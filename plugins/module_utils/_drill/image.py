@@ -8,7 +8,12 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import TrustError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    KeyMissing,
+    SealDamaged,
+    SealError,
+    TrustError,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
     Catalogue,
 )
@@ -43,9 +48,17 @@ def open_image(path: str, wish: Wish, manifest: Manifest) -> t.Iterator[Opened]:
 
     :raises SnapshotInvalid: it is none, or its trailer is wrong; DatabaseInvalid.
     :raises TrustError: it is another image than the manifest's.
+    :raises KeyMissing: the identity is not the delivery's. SealDamaged: the file is damaged.
     """
     keys = Keys((wish.identity,), wish.work_dir)
-    with open_path(path, keys, skip_hash_check=False) as opened:
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(open_path(path, keys, skip_hash_check=False))
+        except (SealDamaged, KeyMissing):
+            raise
+        except SealError as exc:
+            # Of the delivery, not of the archive: what it is sealed to was made for this drill.
+            raise KeyMissing(exc.message, hint="Deliver the entry again.", path=path) from exc
         if opened.sha256 != manifest.snapshot.sha256:
             raise TrustError(
                 f"The image of entry {manifest.id} has sha256 {opened.sha256}; its manifest says "
