@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import shutil
 import typing as t
 
@@ -20,6 +21,7 @@ from ansible_collections.controlplane.etcd.plugins.plugin_utils import _transfer
 __all__ = ["far", "send"]
 
 _SLICE_BYTES = 4 << 20
+_CUT = re.compile(r"send disconnect|connection (closed|reset)|lost connection|broken pipe", re.I)
 
 
 def send(
@@ -44,20 +46,25 @@ def send(
             else:
                 connection.put_file(path, target)
             return
-        except AnsibleConnectionFailure as exc:
-            if _transfer.not_offered(exc):
-                continue
-            raise TransferError(
-                f"The transfer of {what} was cut off: {_transfer.last_line(exc)}.",
-                hint="Run again; what came so far is removed.",
-            ) from exc
-        except (AnsibleError, OSError):
-            continue
+        except (AnsibleError, OSError) as exc:
+            if _is_cut_off(exc):
+                raise TransferError(
+                    f"The transfer of {what} was cut off: {_transfer.last_line(exc)}.",
+                    hint="Run again; what came so far is removed.",
+                ) from exc
     with open(path, "rb") as source:
         offset = 0
         for piece in _files.chunks(source, _SLICE_BYTES):
             write_slice(offset, base64.b64encode(piece).decode("ascii"))
             offset += len(piece)
+
+
+def _is_cut_off(error: Exception) -> bool:
+    """Tell whether the connection was lost, and is not one that can't carry files."""
+    if _transfer.not_offered(error) or "not found" in str(error):
+        return False
+    # Of a program that was sending, not each one ends with ssh's own exit status.
+    return isinstance(error, AnsibleConnectionFailure) or bool(_CUT.search(str(error)))
 
 
 def far(path: str) -> int | None:
