@@ -22,6 +22,7 @@ from pathlib import Path
 import pyrage
 import pytest
 import yaml
+from integration.backup.backup_lab import BackupLab
 
 from lab import binaries, returned, versions
 from lab.archived import Keys, ask, back_up
@@ -704,7 +705,7 @@ def test_delivery_of_a_run_that_lives_is_left_alone(made: Made, site: Site) -> N
     assert site.left() == []
 
 
-def test_api_server_goes_to_the_archive_and_to_a_host(
+def test_backup_takes_the_api_server_along_if_asked_and_it_is_delivered(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = versions.KUBERNETES_RECORDED
@@ -712,29 +713,42 @@ def test_api_server_goes_to_the_archive_and_to_a_host(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "kube-apiserver").symlink_to(real)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    staging = tmp_path / "staging"
-    staging.mkdir()
-    keys = Keys.make(tmp_path)
-    with Cluster("alpha", size=1) as cluster:
-        member = next(iter(cluster.members.values()))
-        layout = {"static_pod_path": str(member.static_pod_path), "data_dir": str(member.data_dir)}
-        layout["certificates_dir"] = str(member.certificates_dir)
-        plain, found = (
-            ask("etcd_info", **layout),
-            ask("etcd_info", include_apiserver=True, **layout),
-        )
-        assert "kube-apiserver" not in [tool["name"] for tool in plain["tools"]]
-        [server] = [tool for tool in found["tools"] if tool["name"] == "kube-apiserver"]
-        assert server["version"] == version
-        added = back_up(cluster, keys, tmp_path / "archive", staging, more_tools=[server])
-    made = Made(tmp_path / "archive", keys, "", added["entry"]["id"], "")
-    [done] = site.deliver(made.options(tools=["kube-apiserver"]))
-    assert [tool["sha256"] for tool in done["tools"]] == [server["sha256"]]
+    with BackupLab(pipelining=True) as lab, Cluster("alpha", size=1) as cluster:
+        hosts = {"alpha": lab.hosts(cluster)}
+        run = lab.backup(hosts)
+        assert run.status == 0, run.text
+        assert not (lab.archive / "tools").exists()
+        run = lab.backup(hosts, etcd_backup_include_apiserver=True)
+        assert run.status == 0, run.text
+        path = f"tools/kubernetes-{version}-linux-{_machine()}/kube-apiserver"
+        sha256 = hashlib.sha256(real.read_bytes()).hexdigest()
+        entry = lab.archive / "alpha" / lab.entries("alpha")[-1]
+        [tool] = json.loads((entry / "manifest.json").read_text())["tools"]
+        assert (tool["name"], tool["path"], tool["sha256"]) == ("kube-apiserver", path, sha256)
+        assert (lab.archive / path).stat().st_mode & 0o777 == 0o755
+        # RESTORE.txt is about etcd's own tools, and there is none.
+        assert "kube-apiserver-" not in (entry / "RESTORE.txt").read_text()
+        again = lab.backup(hosts, etcd_backup_include_apiserver=True)
+        assert again.status == 0, again.text
+        assert [str(p.relative_to(lab.archive)) for p in lab.archive.glob("tools/*/*")] == [path]
+        options = {
+            "archive": str(lab.archive),
+            "etcd_cluster": "alpha",
+            "signing_key": str(lab.signing_key),
+            "parts": [],
+            "tools": ["kube-apiserver"],
+        }
+        [done] = site.deliver(options)
+    assert [each["sha256"] for each in done["tools"]] == [sha256], done
     program = Path(done["delivery"], "tools", "kube-apiserver")
     said = subprocess.run([program, "--version"], capture_output=True, check=True, text=True)
     assert said.stdout.strip() == f"Kubernetes v{version}"
     remove(done)
     assert site.left() == []
+
+
+def _machine() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
 
 def made_up(root: Path, mib: int) -> Made:

@@ -52,14 +52,7 @@ class Keys:
         return cls(folder / "identity", str(identity.to_public()), key)
 
 
-def back_up(
-    cluster: Cluster,
-    keys: Keys,
-    archive: Path,
-    staging: Path,
-    *,
-    more_tools: t.Sequence[dict[str, t.Any]] = (),
-) -> dict[str, t.Any]:
+def back_up(cluster: Cluster, keys: Keys, archive: Path, staging: Path) -> dict[str, t.Any]:
     """Take a snapshot and a kit, and add them; return etcd_archive_add's result."""
     options = {
         "archive": str(archive),
@@ -95,8 +88,7 @@ def back_up(
         tools=[
             {"name": path.name, "version": cluster.version, "path": str(path)}
             for path in (tools.etcd, tools.snapshot_tool)
-        ]
-        + [*more_tools],
+        ],
         **options,
     )
 
