@@ -78,11 +78,14 @@ def fsync_directory(path: str) -> None:
 
 
 @contextlib.contextmanager
-def part_file(path: str, *, mode: int = 0o600) -> t.Iterator[t.BinaryIO]:
+def part_file(
+    path: str, *, mode: int = 0o600, owner: os.stat_result | None = None
+) -> t.Iterator[t.BinaryIO]:
     """Give a file to write that takes the name `path` only once it is whole.
 
     The bytes go to a file of random name beside it, `mode` from creation; on success it is
-    fsynced, renamed over `path` and the directory fsynced; on any error it is removed.
+    fsynced, renamed over `path` and the directory fsynced; on any error it is removed. Root gives it
+    to `owner`.
     """
     directory = os.path.dirname(path) or "."
     descriptor, part = tempfile.mkstemp(
@@ -91,6 +94,8 @@ def part_file(path: str, *, mode: int = 0o600) -> t.Iterator[t.BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as target:
             os.fchmod(target.fileno(), mode)
+            if owner is not None and os.geteuid() == 0:
+                os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
             yield target
             target.flush()
             os.fsync(target.fileno())

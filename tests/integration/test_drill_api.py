@@ -274,8 +274,10 @@ def test_server_that_ends_at_its_start_tells_its_last_words_without_keys(
         return [{"aescbc": {"keys": [{"name": "key1", "secret": secret}]}}, *providers[1:]]
 
     config = changed(short)
-    started = drilled_api.serving(cluster, tmp_path, config=config)
-    with pytest.raises(ApiServerFailed) as caught, started:
+    with (
+        pytest.raises(ApiServerFailed) as caught,
+        drilled_api.serving(cluster, tmp_path, config=config),
+    ):
         pass
     assert "ended with status" in caught.value.message
     assert "aescbc" in caught.value.message

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import typing as t
@@ -33,16 +32,11 @@ class SealedFile:
     encryption: t.Mapping[str, t.Any]
 
 
-@contextlib.contextmanager
-def sealed_part(dest_dir: str, *, name: str) -> t.Iterator[t.BinaryIO]:
+def sealed_part(dest_dir: str, *, name: str) -> t.ContextManager[t.BinaryIO]:
     """Give the file to seal `name` into, in `dest_dir` whole or not at all; it gets that folder's
     owner. A `/` of `name` is a `-` in the folder.
     """
-    owner = os.stat(dest_dir)
-    with _files.part_file(_path(dest_dir, name)) as target:
-        yield target
-        if os.geteuid() == 0:
-            os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
+    return _files.part_file(_path(dest_dir, name), owner=os.stat(dest_dir))
 
 
 def sealed_file(

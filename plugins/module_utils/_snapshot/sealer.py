@@ -123,7 +123,7 @@ def main(order: t.Mapping[str, t.Any]) -> int:
         answer = {"message": exc.message, "hint": exc.hint}
     except OSError as exc:
         answer = {"errno": exc.errno}
-    print(json.dumps(answer))
+    sys.stdout.write(f"{json.dumps(answer)}\n")
     return 0
 
 

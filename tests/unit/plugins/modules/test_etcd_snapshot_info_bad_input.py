@@ -221,9 +221,12 @@ def test_dest_never_takes_the_place_of_what_is_read(
 
 
 def test_missing_library_is_named_before_anything_is_read(tmp_path: Path) -> None:
-    # As on a host where no environment was made: where there is one, the module starts again in it.
+    # As on a host where no environment was made: where there is one, a module starts again in it.
     module = etcd_snapshot_info.__name__
-    code = f"import sys; sys.modules['google_crc32c'] = None; import {module} as m; m.main()"
+    code = (
+        f"import sys; sys.modules['google_crc32c'] = None; import {module} as m;"
+        "m._module._RUNTIME_PYTHON = '/nowhere/python'; m.main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {"path": str(tmp_path / "nothing.db")}}),

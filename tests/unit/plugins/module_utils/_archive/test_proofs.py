@@ -71,13 +71,17 @@ def signing(bench: Bench, key: str = "") -> tuple[trust.Signing, trust.Signers]:
 
 
 def keep(
-    bench: Bench, entry: str, found: dict[str, t.Any] = PASSED, *, now: dt.datetime = NOW + DAY
+    bench: Bench,
+    entry: str,
+    found: t.Mapping[str, t.Any] | None = None,
+    *,
+    now: dt.datetime = NOW + DAY,
 ) -> proofs.Written:
     key, signers = signing(bench)
     return proofs.write(
         bench.place,
         bench.prefix,
-        {"entry": entry, "sha256": image(bench), **found},
+        {"entry": entry, "sha256": image(bench), **(found or PASSED)},
         signing=key,
         signers=signers,
         now=now,
