@@ -128,6 +128,16 @@ def test_a_member_is_restored_served_and_taken_back(
     assert [Path(each).is_dir() for each in back["kept"]] == [True]
     cluster.start(name)
     assert keys(cluster) == now
+
+    # Not raised, the very same hash; and what is committed is served on.
+    plain = {name: params[name] for name in params if name != "bump_revision"}
+    asked(**plain, id="plain")
+    cluster.stop(name)
+    asked(**plain, state="swapped")
+    cluster.start(name)
+    assert (keys(cluster), hash_kv(cluster)) == (then, hashed)
+    assert asked(**plain, state="committed")["changed"] is True
+    assert not list(member.data_dir.parent.glob("*before*")) and keys(cluster) == then
     reliability(
         f"etcd_restore: a member of etcd {minor} restored, served by it, and taken back",
         "keys, revision, member and cluster ID are those that were told; owner and mode are kept; "
