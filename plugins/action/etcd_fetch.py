@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import typing as t
 
@@ -58,10 +57,12 @@ class ActionModule(ActionBase):
         if there is not None:
             return {"changed": False, "dest": wish.dest, "seconds": 0.0, **there}
         staged: dict[str, t.Any] = {}
-        stage_dir = self._stage_dir()
+        self._make_tmp_path()
         try:
             asked = _time.now().timestamp()
-            staged = self._on_host({"src": wish.src, "stage_dir": stage_dir}, wish, task_vars)
+            staged = self._on_host(
+                {"src": wish.src, "stage_dir": self._connection._shell.tmpdir}, wish, task_vars
+            )
             skew = round(staged["clock"] - (asked + _time.now().timestamp()) / 2)
             figures = {"size_bytes": staged["size_bytes"], "sha256": staged["sha256"]}
             _transfer.check_offer(wish, **figures)
@@ -86,21 +87,7 @@ class ActionModule(ActionBase):
         finally:
             if staged.get("staged"):
                 self._on_host({"src": staged["path"], "remove": True}, wish, task_vars)
-            if stage_dir:
-                self._remove_tmp_path(stage_dir)
-
-    def _stage_dir(self) -> str | None:
-        """Return a folder of the connection's user; None where the module runs as that user.
-
-        Then nothing is staged, and no sudo asks for a terminal: the module travels by a pipe,
-        which spares half a dozen commands over ssh.
-        """
-        if self._connection.become is None:
-            with contextlib.suppress(KeyError, AnsibleError):  # where there is no such option
-                self._connection.set_option("pipelining", True)
-            return None
-        self._make_tmp_path()
-        return str(self._connection._shell.tmpdir)
+            self._remove_tmp_path(self._connection._shell.tmpdir)
 
     def _carry(
         self, staged: dict[str, t.Any], part: str, wish: _transfer.Wish, task_vars: dict[str, t.Any]
