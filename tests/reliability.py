@@ -29,6 +29,8 @@ TITLES = {
     "backup": "The modules and the archive",
     "rotate": "Rotating an archive",
     "drill": "Drills on a scratch node",
+    "restore": "Restoring a member's data folder",
+    "deliver": "Delivering an archive to a host",
     "elect": "Election and the members' agreement",
     "info": "Looking at a cluster",
     "content": "What proves a snapshot's content",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import subprocess
 import typing as t
 from pathlib import Path
@@ -30,10 +29,10 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     OptionInvalid,
     SealError,
 )
-from lab import binaries, drilled_api, objects, versions
+from lab import drilled_api, objects
 from lab.archived import Keys
+from lab.kubectl import Kubectl
 from lab.loopback import Cluster
-from lab.objects import apiserver as recorder
 
 if t.TYPE_CHECKING:
     from conftest import Reliability
@@ -89,47 +88,6 @@ def opened(path: Path, keys: Keys) -> str:
     command = 'age -d -i "$1" "$2" | zstd -q -d -c'
     argv = ["bash", "-o", "pipefail", "-c", command, "-", str(keys.identity), str(path)]
     return subprocess.run(argv, check=True, capture_output=True).stdout.decode()
-
-
-class Kubectl:
-    """The real kubectl, against a live API server."""
-
-    def __init__(self, cluster: Cluster, port: int, folder: Path) -> None:
-        self._binary = recorder.build(
-            versions.KUBERNETES_RECORDED, binaries.cache_dir() / "kubernetes", command="kubectl"
-        )
-        self._config = folder / "kubeconfig"
-        files = drilled_api.files_of(cluster)
-        server = {"server": f"https://127.0.0.1:{port}", "certificate-authority": files.ca}
-        user = {"client-certificate": files.cert, "client-key": files.key}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "live", "cluster": server}],
-            "users": [{"name": "live", "user": user}],
-            "contexts": [{"name": "live", "context": {"cluster": "live", "user": "live"}}],
-            "current-context": "live",
-        }
-        self._config.write_text(json.dumps(config))
-
-    def __call__(self, *words: str, stdin: str = "") -> tuple[int, str]:
-        """Return exit status and what it says."""
-        done = subprocess.run(
-            [str(self._binary), f"--kubeconfig={self._config}", *words],
-            input=stdin.encode(),
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode, (done.stdout + done.stderr).decode()
-
-    def apply(self, path: Path | str, *, stdin: str = "") -> None:
-        """Apply a file as a person does."""
-        status, said = self("apply", "--server-side", "-f", str(path), stdin=stdin)
-        assert status == 0, said
-
-    def diff(self, path: Path) -> tuple[int, str]:
-        """Ask what applying would change, as the role does."""
-        return self("diff", "--server-side", "--force-conflicts", "-f", str(path))
 
 
 def revisions(cluster: Cluster) -> dict[str, int]:

@@ -46,7 +46,8 @@ def options_of_roles() -> dict[str, set[str]]:
 
 def inventory_variables() -> set[str]:
     """Return the variables that roles read as set once for all of them: etcd_X for etcd_ROLE_X."""
-    found = {"etcd_hosts"}
+    # Of playbooks: which hosts they are for; and the group of scratch nodes.
+    found = {"etcd_hosts", "etcd_scratch_hosts", "etcd_scratch"}
     for role in ROLES:
         text = (ROOT / "roles" / role / "defaults" / "main.yml").read_text()
         found |= set(re.findall(r"\{\{ (etcd_[a-z_]+) \| default\(", text))
