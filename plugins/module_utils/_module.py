@@ -26,7 +26,10 @@ __all__ = ["Call", "Outcome", "exposed", "run"]
 # Where role etcd_runtime makes the environment unless told otherwise.
 _RUNTIME_PYTHON = "/opt/controlplane-etcd/venv/bin/python"
 
-_PRIVATE_KEY = re.compile(r"AGE-SECRET-KEY-|AGE-PLUGIN-|PRIVATE KEY-----", re.IGNORECASE)
+# Of a key, not of a text that tells how one looks (AGE-SECRET-KEY-1…).
+_PRIVATE_KEY = re.compile(
+    r"AGE-SECRET-KEY-[0-9A-Z]{2}|AGE-PLUGIN-[0-9A-Z]|PRIVATE KEY-----", re.IGNORECASE
+)
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 _END_SECONDS = 5
 # Shorter lines of a key would hide words that mean something else.

@@ -174,7 +174,7 @@ def test_file_without_its_own_trailer_is_read_with_a_warning(
     refused = ask("etcd_snapshot_info", path=str(path))
     assert refused["error"]["kind"] == "snapshot_invalid"
     assert str(path) in refused["msg"]
-    found = asked("etcd_snapshot_info", path=str(path), skip_hash_check=True)
+    found = ask("etcd_snapshot_info", path=str(path), skip_hash_check=True)
     assert found["checks"][0]["result"] == "failed"
     assert "do not restore it" in json.dumps(found["warnings"])
 

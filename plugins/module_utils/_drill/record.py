@@ -31,7 +31,7 @@ __all__ = ["Judgement", "Recorded", "Wish", "judge", "record"]
 
 NOT_DRILLED = "not_drilled"
 # What is wrong with the archive, and not with a node, an option, an identity or the way there.
-_WRONG_ARCHIVE = ("trust", "seal", "seal_damaged", "snapshot_invalid", "database_invalid")
+_WRONG_ARCHIVE = ("trust", "seal_damaged", "snapshot_invalid", "database_invalid")
 # A passed drill that did not compare these has proven nothing.
 _NEEDED = ("revision", "canary")
 _TEXT, _LIST = 1000, 200

@@ -144,7 +144,8 @@ def _list(
     if kms:
         seen.skip(
             name,
-            f"{kms} of {expected} objects are encrypted by KMS, whose plugin is not on this node",
+            f"none of its {expected} objects was read: {kms} are encrypted by KMS, whose plugin is "
+            "not on this node",
         )
         return
     is_custom = definition is not None

@@ -74,9 +74,7 @@ def test_judge_failed_drill_is_a_failed_proof() -> None:
     assert said.found and said.found["verdict"] == "failed"
 
 
-@pytest.mark.parametrize(
-    "kind", ["trust", "seal", "seal_damaged", "snapshot_invalid", "database_invalid"]
-)
+@pytest.mark.parametrize("kind", ["trust", "seal_damaged", "snapshot_invalid", "database_invalid"])
 def test_judge_a_wrong_archive_is_a_failed_proof(kind: str) -> None:
     for said in (judge(error(kind, entry=ENTRY), {"skipped": True}), judge(None, error(kind))):
         assert (said.verdict, said.reason) == ("failed", f"It is {kind}.")
@@ -88,7 +86,12 @@ def test_judge_a_wrong_archive_is_a_failed_proof(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["space_missing", "option_invalid", "transfer", "locked", "key_missing", "archive", ""]
+    "kind",
+    [
+        *("space_missing", "option_invalid", "transfer", "locked", "key_missing", "archive", ""),
+        # A bad recipient, or one that is wanted: a person's slip, no archive's fault.
+        *("seal", "cage_refused", "tool_unusable", "dependency_missing", "restore_refused"),
+    ],
 )
 def test_judge_what_a_node_lacks_is_no_drill(kind: str) -> None:
     for said in (judge(error(kind, entry=ENTRY), {}), judge(None, error(kind))):
