@@ -278,7 +278,7 @@ def test_what_is_missing_or_wrong_here_is_no_proof(lab: DrillLab, reliability: t
     clusters = {}
     for number, (fault, (wish, _words)) in enumerate(wrong.items()):
         name = f"c{number}"
-        if "archive" not in fault:
+        if "etcd_archive" not in wish:
             shutil.copytree(entry.parent, lab.archive / name)
         clusters[name] = wish
     # An archive's entries belong to their cluster: each gets one of its own.
@@ -300,6 +300,37 @@ def test_what_is_missing_or_wrong_here_is_no_proof(lab: DrillLab, reliability: t
         reliability(fault, "NOT drilled, no proof", area=AREA, message=said)
     assert not [path for name in clusters for path in (lab.archive / name).rglob("drills")]
     lab.assert_nothing_left()
+
+
+def test_what_breaks_off_after_the_delivery_leaves_nothing(
+    lab: DrillLab, reliability: t.Any
+) -> None:
+    """Ansible checks no option of a cluster's host: what can't be used there shows on the way."""
+    entry = lab.add()
+    tools = [{"name": "kube-apiserver", "path": "/nowhere/kube-apiserver", "sha256": "0" * 64}]
+    mirrored = [{"name": "etcd", "url": "http://127.0.0.1:9/etcd"}]
+    clusters: dict[str, dict[str, t.Any]] = {
+        "alpha": {"etcd_drill_extract": "all", "etcd_drill_tools": tools},
+        "beta": {"etcd_drill_tools": mirrored},
+    }
+    run = lab.drill(clusters)
+    assert run.status == 2
+    lab.assert_nothing_left()
+    delivered = run.said("s1", "Deliver the archive, sealed to a key of the scratch node's own")
+    assert "skipped" in delivered or "delivery" in delivered
+    words = {
+        "alpha": ["dict", "Nothing was drilled on s1"],
+        "beta": ["etcd_drill_tools of beta-cp1 has a url and no sha256 for etcd."],
+    }
+    for name, expected in words.items():
+        told = outcome(run, name)
+        assert (told["outcome"], told["left"]) == ("not_drilled", []), run.text[-6000:]
+        said = " ".join(told["errors"])
+        for word in expected:
+            assert word in said, said
+        reliability(f"{clusters[name]}", "NOT drilled, nothing left", area=AREA, message=said)
+    assert outcome(run, "alpha")["entry"] == entry.name
+    assert outcome(run, "beta")["entry"] == ""
 
 
 def test_proof_that_cannot_be_signed(lab: DrillLab, reliability: t.Any) -> None:
