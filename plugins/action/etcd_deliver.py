@@ -24,7 +24,11 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
     uses,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.summary import summary
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import EtcdToolError
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    EtcdToolError,
+    OptionInvalid,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._module import exposed
 from ansible_collections.controlplane.etcd.plugins.plugin_utils import (
     _delivery,
     _transfer,
@@ -78,6 +82,7 @@ class ActionModule(ActionBase):
         self._vars: Vars = task_vars or {}
         self._host = self._vars.get("inventory_hostname", "the host")
         try:
+            _refuse_private_keys(args)
             if args["state"] == "absent":
                 answer = self._on_host({"state": "absent", "delivery": args["delivery"]})
                 kept = ("changed", "delivery", "warnings")
@@ -104,7 +109,8 @@ class ActionModule(ActionBase):
             sealed = any(file.encryption.scheme != "none" for file in files)
             identities = reseal.identities_of(args["identities"]) if sealed else ()
             chosen = _Chosen(place, choice, tuple(files), identities, data)
-            result.update(self._to_host(chosen, args, me))
+            answer = self._to_host(chosen, args, me)
+            result.update(answer, warnings=result["warnings"] + answer["warnings"])
 
     def _to_host(self, chosen: _Chosen, args: Vars, me: owner.Owner) -> dict[str, t.Any]:
         entry, files = chosen.choice.entry, chosen.files
@@ -139,6 +145,7 @@ class ActionModule(ActionBase):
                 "removed": removed,
             },
             "seconds": 0.0,
+            "warnings": [],
         }
         if self._task.check_mode:
             _delivery.check_room(entry.id, args["dest_dir"], self._host, needed, seen["free_bytes"])
@@ -159,6 +166,9 @@ class ActionModule(ActionBase):
             begun = self._on_host(
                 {"step": "begin", "dest_dir": args["dest_dir"], "request": request}
             )
+            stuck = begun["stuck"]
+            answer["plan"]["removed"] = [path for path in removed if path not in stuck]
+            answer["warnings"] = [f"{self._host}: {why}" for why in stuck.values()]
             try:
                 answer["files"] = self._fill(chosen, tools, begun, args["spool_dir"])
             except BaseException:
@@ -240,6 +250,20 @@ class ActionModule(ActionBase):
             error = _delivery.host_error(self._host, answer)
             raise error or AnsibleActionFail(f"{self._host}: {answer.get('msg')}", result=answer)
         return answer
+
+
+def _refuse_private_keys(args: Vars) -> None:
+    """Have no error show a key: what a module would hide, nobody hides here.
+
+    :raises OptionInvalid: an option holds a private key's text.
+    """
+    for name, value in args.items():
+        if exposed({name: value}):
+            raise OptionInvalid(
+                f"Option {name} holds a PRIVATE key's text: it was not used, and is not shown here.",
+                hint="Give the path of the key's file, or a public key in allowed_signers. Treat "
+                "this private key as exposed: it stood where inventories and logs see it.",
+            )
 
 
 def _told(file: File, size_bytes: int) -> dict[str, t.Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import secrets
@@ -32,15 +33,16 @@ import pytest
 import yaml
 import zstandard
 
-from lab import objects
+from lab import binaries, objects
 from lab.loopback import Cluster
-from lab.watch import Secrets, Watch
+from lab.watch import MADE, Secrets, Watch
 
 COLLECTIONS = os.environ.get(
     "ANSIBLE_COLLECTIONS_PATH", str(Path(__file__).resolve().parents[2] / ".venv" / "collections")
 )
 PLAY = Path(__file__).with_name("leaks.yml")
 # Where programs put things unasked.
+KEY_FOLDER = Path("/run/controlplane-etcd")
 SHARED_FOLDERS = tuple(Path(name) for name in ("/tmp", "/var/tmp", "/dev/shm"))
 # A mistake -> what the run says of that cluster.
 MISTAKES = {
@@ -52,6 +54,8 @@ MISTAKES = {
     "key-for-path": "ssh",
     "no-signing-key": "Signing key",
 }
+# What the role etcd_drill refuses, and before anything goes to the scratch node.
+DRILL_MISTAKES = ("identity-text", "tool-key")
 
 
 class Controller:
@@ -62,6 +66,11 @@ class Controller:
         self.etcd = etcd
         for name in ("keys", "archive", "home", "remote", "staging", "tmp", "log"):
             (root / name).mkdir(mode=0o700)
+        # The user of a drill's servers passes through, and reads nothing there.
+        root.chmod(0o711)
+        self.work = root / "work"
+        self.work.mkdir()
+        self.work.chmod(0o711)
         self.identities = {
             name: pyrage.x25519.Identity.generate()
             for name in ("ops", "escrow", "for the role", "for a module", "for a kit")
@@ -69,6 +78,7 @@ class Controller:
         self.wrong_password = f"WRONG-{secrets.token_hex(12)}"
         self.signing_key = self._ssh_key("signing")
         self.other_key = self._ssh_key("other")
+        self.tool_key = self._ssh_key("tool")
         self.foreign = etcd.cert("foreign", foreign=True)
         self.garbled = etcd.root / "garbled.key"
         intact = next(iter(etcd.members.values())).certificates_dir / "etcd" / "server.key"
@@ -79,6 +89,7 @@ class Controller:
             etcd.root,
             self.signing_key,
             self.other_key,
+            self.tool_key,
             extra={
                 "password": etcd.password,
                 "wrong password": self.wrong_password,
@@ -94,7 +105,7 @@ class Controller:
 
     @property
     def own_folders(self) -> list[Path]:
-        return [self.root / name for name in ("home", "remote", "staging", "tmp")]
+        return [self.root / name for name in ("home", "remote", "staging", "tmp", "work")]
 
     def inventory(self) -> dict[str, t.Any]:
         """Return the cluster, and for each mistake a cluster of its own with one host that has it."""
@@ -103,6 +114,7 @@ class Controller:
             etcd_archive=str(self.root / "archive"),
             etcd_recipients=[str(self.identities[name].to_public()) for name in ("ops", "escrow")],
             etcd_signing_key=str(self.signing_key),
+            etcd_identities=[str(self._file("ops", str(self.identities["ops"])))],
             etcd_backup_install_runtime=False,
             etcd_backup_include_tools=False,
             etcd_backup_staging_dir=str(self.root / "staging"),
@@ -120,7 +132,49 @@ class Controller:
         for mistake, variables in self._mistakes().items():
             host = {**self.etcd.host_variables(name), **variables}
             children[mistake] = {"hosts": {mistake: host}, "vars": {"etcd_cluster": mistake}}
+        found["all"]["children"] |= self._of_drills()
         return found
+
+    def _of_drills(self) -> dict[str, t.Any]:
+        """Return a scratch node that is this machine, and clusters with mistakes, to be drilled."""
+        made = binaries.get(self.etcd.version)
+        tools = [
+            {
+                "name": path.name,
+                "path": str(path),
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in (made.etcd, made.snapshot_tool)
+        ]
+        scratch = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": self.etcd.python,
+            "ansible_become": False,
+            "etcd_drill_work_dir": str(self.work),
+            "etcd_drill_spool_dir": str(self.root / "tmp"),
+            "etcd_drill_install_runtime": False,
+            "etcd_drill_isolation": "namespace",
+            "etcd_drill_tools": tools,
+        }
+        text = self._lookup("for the role", str(self.identities["for the role"]))
+        key = f"{{{{ lookup('ansible.builtin.file', '{self.tool_key}') }}}}"
+        of_mistakes = {
+            "identity-text": {"etcd_identities": [text]},
+            "tool-key": {"etcd_drill_tools": [{**tools[0], "sha256": key}]},
+        }
+        own = {
+            "etcd_archive": str(self.root / "archive"),
+            "etcd_signing_key": str(self.signing_key),
+        }
+        return {
+            "etcd_scratch": {"hosts": {"scratch": scratch}},
+            "drill_mistakes": {
+                "hosts": {
+                    name: {"etcd_cluster": name, **of_mistakes[name]} for name in of_mistakes
+                },
+                "vars": own,
+            },
+        }
 
     def _mistakes(self) -> dict[str, dict[str, t.Any]]:
         role = self._lookup("for the role", str(self.identities["for the role"]))
@@ -172,7 +226,8 @@ class Controller:
             for name, text in self.secrets.named.items()
             if text.decode() in environment.values()
         ]
-        watched = Watch(self.secrets.without(*given), folders=self.own_folders)
+        folders = [*self.own_folders, KEY_FOLDER]
+        watched = Watch(self.secrets.without(*given), folders=folders)
         alone = Secrets(
             {k: v for k, v in self.secrets.named.items() if not k.startswith("planted")}
         )
@@ -202,11 +257,11 @@ class Run:
     watch: Watch
     left: dict[str, list[str]]
 
-    def stats(self) -> dict[str, t.Any]:
+    def stats(self, name: str = "etcd_backup") -> dict[str, t.Any]:
         """What the run handed on by set_stats."""
         text = self.text.partition("CUSTOM STATS:")[2].partition("RUN: ")[2]
         assert text, self.text[-3000:]
-        found: dict[str, t.Any] = json.JSONDecoder().raw_decode(text)[0]["etcd_backup"]
+        found: dict[str, t.Any] = json.JSONDecoder().raw_decode(text)[0][name]
         return found
 
 
@@ -276,12 +331,32 @@ def assert_no_leak(controller: Controller, run: Run, log: list[bytes]) -> None:
     assert not run.left
     assert not run.watch.processes
     assert run.watch.rounds > 50
-    # Arguments lie in the module's file while it runs, and nobody else can read that.
+    ids = [path.name for path in (controller.root / "archive").glob("*/2*")]
     for path, seen in run.watch.files.items():
-        if seen.secrets:
+        if not seen.secrets or (is_key(path) and not any(entry in path for entry in ids)):
+            continue  # others on this machine drill, too
+        assert seen.private, (path, seen)
+        assert not Path(path).exists()
+        if is_restored(controller, path):
+            assert all(name.startswith("planted") for name in seen.secrets), (path, seen)
+        elif is_key(path):
+            assert seen.secrets == (MADE,), (path, seen)
+            assert not seen.mode & 0o077, (path, seen)
+        else:
+            # Arguments lie in the module's file while it runs, and nobody else can read that.
             assert "AnsiballZ_" in path or "/ansible-local-" in path, (path, seen)
-            assert seen.private, (path, seen)
-            assert not Path(path).exists()
+            assert MADE not in seen.secrets, (path, seen)
+
+
+def is_key(path: str) -> bool:
+    """Tell whether it is the key to a delivery, which lies in memory while that does."""
+    return path.startswith(f"{KEY_FOLDER}/")
+
+
+def is_restored(controller: Controller, path: str) -> bool:
+    """Tell whether it belongs to the data that a drill restored, which is there in clear."""
+    cage, _slash, below = path.removeprefix(f"{controller.work}/").partition("/")
+    return cage.startswith("controlplane-etcd-drill.") and below.startswith("data/")
 
 
 def test_backup_succeeds_and_leaks_nothing(controller: Controller, core: cores.Core) -> None:
@@ -306,6 +381,22 @@ def test_backup_succeeds_and_leaks_nothing(controller: Controller, core: cores.C
         )
         clear = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
         assert any(planted in held for held in controller.secrets.within(clear)), name
+    drill_leaks_nothing(controller, core, entry)
+
+
+def drill_leaks_nothing(controller: Controller, core: cores.Core, entry: Path) -> None:
+    """Deliver and drill what a backup just made; assert where secrets were meanwhile."""
+    with system_log() as log:
+        run = controller.run(core, "controlplane.etcd.drill", "-e", "etcd_hosts=alpha")
+    assert run.code == 0, run.text[-6000:]
+    assert run.stats("etcd_drill")["alpha"]["outcome"] == "passed"
+    assert [*entry.glob("drills/*.json")]
+    assert_no_leak(controller, run, log)
+    # The watch looked at what is secret: the key to the delivery, and the restored data.
+    held = {path for path, seen in run.watch.files.items() if seen.secrets}
+    assert [path for path in held if is_key(path) and entry.name in path], held
+    assert [path for path in held if is_restored(controller, path)], held
+    assert any("--data-dir=" in command for command in run.watch.commands)
 
 
 def test_mistakes_leak_nothing(controller: Controller, core: cores.Core) -> None:
@@ -320,12 +411,20 @@ def test_mistakes_leak_nothing(controller: Controller, core: cores.Core) -> None
         told = [line for line in run.text.splitlines() if said in line]
         assert told, (cluster, said)
         assert cluster not in stats or stats[cluster]["outcome"] == "failed"
+    drills = run.stats("etcd_drill")
+    for cluster in DRILL_MISTAKES:
+        assert drills[cluster]["outcome"] == "not_drilled"
+        assert "PRIVATE key" in drills[cluster]["errors"][0], drills[cluster]
+    assert "Option identities holds a PRIVATE key's text" in run.text
+    assert "is not 64 lower-case hex digits" in run.text
+    # Each task that must fail says so by ignore_errors: they are counted, not listed.
     assert run.text.count("...ignoring") == PLAY.read_text().count("ignore_errors: true")
     assert_no_leak(controller, run, log)
     assert any("AnsiballZ_" in command for command in run.watch.commands)
     # A private key given to the role by mistake was not even sent to the host.
     sent = {name for seen in run.watch.files.values() for name in seen.secrets}
     assert "for the role" not in sent
+    assert not [name for name in sent if name.startswith(str(controller.tool_key))]
 
 
 def test_module_files_are_private(controller: Controller, core: cores.Core) -> None:
