@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import ssl
 import typing as t
 import urllib.parse
@@ -15,13 +16,17 @@ from dataclasses import dataclass
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import ApiServerFailed
 
-__all__ = ["JSON", "METADATA", "METADATA_LIST", "Answer", "Api", "Files"]
+__all__ = ["JSON", "METADATA", "METADATA_LIST", "Answer", "Api", "ApiServerSlow", "Files"]
 
 JSON = "application/json"
 # apimachinery, pkg/apis/meta/v1: the server reads and decodes the whole object and hands out its
 # metadata alone, so that no value of a Secret leaves it. Since Kubernetes 1.15.
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class ApiServerSlow(ApiServerFailed):
+    """It did not answer in time, which tells nothing of the archive while it is alive."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Api:
     ) -> Answer:
         """Return what the server answers, whatever its status.
 
-        :raises ApiServerFailed: no answer comes.
+        :raises ApiServerFailed: no answer comes. ApiServerSlow: none in time.
         """
         target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
         for attempt in (1, 2):
@@ -132,7 +137,8 @@ class Api:
 
 def _silent(path: str, exc: Exception) -> ApiServerFailed:
     why = getattr(exc, "strerror", None) or type(exc).__name__
-    return ApiServerFailed(
+    kind = ApiServerSlow if isinstance(exc, socket.timeout) else ApiServerFailed
+    return kind(
         f"The drill's kube-apiserver did not answer GET {path}: {why}.",
         hint="It may have died, or run out of memory: see its last words, or raise memory_max.",
     )

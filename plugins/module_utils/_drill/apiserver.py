@@ -23,6 +23,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ToolUnusable,
 )
 
+from .api_client import ApiServerSlow
 from .encryption import NO_ENCRYPTION, EncryptionConfig
 
 if t.TYPE_CHECKING:
@@ -162,7 +163,7 @@ def wait_until_ready(
     keeps its caches from filling for ever: that is not waited for, the lists say what it is.
 
     :param deadline: as `_time.monotonic` counts.
-    :raises ApiServerFailed: it ended, or answers nothing at all by the deadline.
+    :raises ApiServerFailed: it ended. ApiServerSlow: it answers nothing at all by the deadline.
     """
     failing: tuple[str, ...] = ()
     filling_since: float | None = None
@@ -191,7 +192,8 @@ def wait_until_ready(
         if now >= deadline:
             if failing and api.get("/version").status == 200:
                 return failing
-            raise died(process, f"was not ready in time ({why})", config)
+            told = died(process, f"was not ready in time ({why})", config)
+            raise ApiServerSlow(told.message)
         time.sleep(_LOOK_SECONDS)
 
 

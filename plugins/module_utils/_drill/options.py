@@ -24,6 +24,8 @@ _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _PERCENT = re.compile(r"(\d+)%")
 # Less than this is no etcd that starts.
 _LEAST_MEMORY = 256 << 20
+# systemd.unit(5): what it gives no meaning to, as it does to % or a space.
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/-]+")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -35,7 +37,7 @@ def wish_from(params: t.Mapping[str, t.Any], *, start_seconds: float) -> Wish:
     return Wish(
         delivery=params["delivery"].rstrip("/"),
         identity=params["identity"],
-        work_dir=params["work_dir"],
+        work_dir=_work_dir(params["work_dir"]),
         tools=tuple(_tool(each) for each in params["tools"]),
         isolation=Isolation(params["isolation"]),
         limits=Limits(
@@ -46,6 +48,17 @@ def wish_from(params: t.Mapping[str, t.Any], *, start_seconds: float) -> Wish:
         api=params["api"],
         selection=_selection(params),
     )
+
+
+def _work_dir(path: str) -> str:
+    if not _PLAIN_PATH.fullmatch(path):
+        raise OptionInvalid(
+            f"Option work_dir {path!r} is no absolute path of letters, digits, '.', '_' and '-' "
+            "alone, which systemd would take as it is.",
+            hint="Name another folder, such as /var/tmp.",
+            path=path,
+        )
+    return path
 
 
 def _selection(params: t.Mapping[str, t.Any]) -> Selection | None:

@@ -12,9 +12,12 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ApiServerFailed,
+    CageRefused,
     DatabaseInvalid,
     EndpointError,
+    EndpointTimeout,
     KitError,
+    NoQuorum,
     RestoreFailed,
     SealDamaged,
     SnapshotInvalid,
@@ -49,6 +52,8 @@ _WRONG_ARCHIVE = (
     SnapshotInvalid,
     TrustError,
 )
+# What one member that is alive says only where it has no time.
+_SLOW = (EndpointTimeout, NoQuorum)
 _CANARY = b"/controlplane.etcd/drill/"
 # How fast a disk is at least: what the tool may take for a restore beside start_seconds.
 _RESTORE_BYTES_A_SECOND = 10e6
@@ -114,7 +119,7 @@ def _steps(cage: cages.Cage, made: Plan, wish: Wish, course: Course) -> None:
     restorer = cage.bring(made.restorer.path, made.restorer.name, sha256=made.restorer.sha256)
     tool = throwaway.probe_restorer(restorer, wanted=manifest.etcd.server_version)
     course.versions.update(etcd=etcd_version, etcdutl=tool.version)
-    with_server = with_api.prepare(made, wish) if made.apiserver else None
+    with_server = with_api.prepare(cage, made, wish) if made.apiserver else None
     visit = with_server.picks.visit_batch if with_server else None
     data_dir, held = _restored(cage, made, wish, course, tool, etcd_version, visit)
     with course.phase("start"):
@@ -136,15 +141,20 @@ def _steps(cage: cages.Cage, made: Plan, wish: Wish, course: Course) -> None:
         with course.phase("canary"):
             _canary(running, course)
     except EndpointError as exc:
-        throwaway.check_alive(server)
-        course.fail(f"etcd runs on the restored data, but fails: {exc.message}")
+        throwaway.check_alive(server, wait=True)
+        why = f"etcd runs on the restored data, but fails: {exc.message}"
+        # What it has answered wrongly before stays wrong.
+        if isinstance(exc, _SLOW) and not course.reason:
+            raise throwaway.too_slow(why) from exc
+        course.fail(why)
         return
     if with_server is not None:
         try:
             course.extracted = with_api.look(running, course, with_server)
-        except ApiServerFailed:
-            throwaway.check_alive(server)
-            raise
+        except (ApiServerFailed, CageRefused) as exc:
+            throwaway.check_alive(server, wait=True)
+            if isinstance(exc, ApiServerFailed) or not course.reason:
+                raise
 
 
 def _restored(

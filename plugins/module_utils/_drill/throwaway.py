@@ -24,6 +24,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd import etcdutl
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.client import Client
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection import Connection
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.servers import end_of
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.passing_certificates import (
     write_certificates,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "probe_restorer",
     "restore",
     "start",
+    "too_slow",
     "wait",
 ]
 
@@ -125,8 +127,8 @@ def probe_restorer(path: str, *, wanted: str) -> etcdutl.Tool:
 def restore(cage: Cage, tool: etcdutl.Tool, opened: Opened, *, seconds: float) -> str:
     """Make a member's data folder in the cage, with a token of its own; return its path.
 
-    :raises RestoreFailed: the tool refuses the snapshot, breaks off or takes too long.
-    :raises CageRefused: the host ended it, or refused it something.
+    :raises RestoreFailed: the tool refuses the snapshot, or breaks off.
+    :raises CageRefused: it takes too long; the host ended it, or refused it something.
     """
     data_dir = os.path.join(cage.folder, "data")
     member = etcdutl.NewMember(
@@ -146,6 +148,8 @@ def restore(cage: Cage, tool: etcdutl.Tool, opened: Opened, *, seconds: float) -
             named=opened.where,
         )
     except RestoreFailed as exc:
+        if isinstance(exc.__cause__, subprocess.TimeoutExpired):
+            raise too_slow(exc.message) from exc
         if any(text in exc.message for text in (*_KILLED, *_OF_THE_HOST)):
             raise CageRefused(
                 exc.message, hint="That is this host's doing: look into its kernel's log."
@@ -197,7 +201,8 @@ def start(cage: Cage, program: str, data_dir: str) -> tuple[Server, Connection]:
 def wait(server: Server, connection: Connection, *, seconds: float) -> None:
     """Wait until it leads itself and answers a linearizable read.
 
-    :raises Unstartable: it ends, or does not serve in time; says its last words.
+    :raises Unstartable: it ends by its own doing; says its last words.
+    :raises CageRefused: it does not serve in time; the host ended it.
     """
     ends = _time.monotonic() + seconds
     while True:
@@ -213,21 +218,31 @@ def wait(server: Server, connection: Connection, *, seconds: float) -> None:
         else:
             last = "it does not listen"
         if _time.monotonic() > ends:
-            raise Unstartable(
-                f"etcd does not serve the restored data within {seconds:g} s: {last} Its last "
-                f"words: {server.last_words() or 'none'}",
-                hint="Raise start_timeout if this host is slow.",
+            check_alive(server, wait=True)
+            raise too_slow(
+                f"etcd does not serve the restored data within {seconds:g} s: "
+                f"{last.rstrip('.')}. Its last words: {server.last_words() or 'none'}"
             )
         time.sleep(_LOOK_SECONDS)
 
 
-def check_alive(server: Server) -> None:
+def too_slow(message: str) -> CageRefused:
+    """Return the error that nothing was proven in time: a slow host looks as a bad archive does."""
+    return CageRefused(
+        message,
+        hint="Raise start_timeout or cpu_quota if this host is slow; if it is not, drill another "
+        "entry: nothing is proven of this one.",
+    )
+
+
+def check_alive(server: Server, *, wait: bool = False) -> None:
     """Tell why etcd has ended, if it has.
 
+    :param wait: it just stopped answering: give a process that dies the time to be dead.
     :raises Unstartable: by its own doing; says its last words.
     :raises CageRefused: the host ended it. SpaceMissing: its disk is full.
     """
-    ended = server.poll()
+    ended = end_of(server) if wait else server.poll()
     if ended is None:
         return
     words = server.last_words()

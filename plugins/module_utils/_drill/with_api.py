@@ -19,20 +19,27 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ApiServerFailed,
     CageRefused,
+    KeyMissing,
     SealDamaged,
+    SealError,
     ToolUnusable,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.servers import end_of
 
 from . import apiserver, extract, served
-from .api_client import Api, Files
+from .api_client import Api, ApiServerSlow, Files
 from .discovery import definitions, discover
 from .encryption import NO_ENCRYPTION, EncryptionConfig, read
 from .picks import Picks
+from .throwaway import too_slow
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.cage import Server
+    from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.cage import (
+        Cage,
+        Server,
+    )
 
-    from .delivered import Plan, Program
+    from .delivered import Plan
     from .model import Course, Running, Wish
 
 __all__ = ["ApiDrill", "look", "prepare", "read_config"]
@@ -62,7 +69,7 @@ class ApiDrill:
     :param selection: what is to be extracted.
     """
 
-    program: Program
+    program: apiserver.Program
     picks: Picks
     config: EncryptionConfig = NO_ENCRYPTION
     selection: extract.Selection | None = None
@@ -71,14 +78,15 @@ class ApiDrill:
 def read_config(delivery: str, identity: str) -> EncryptionConfig:
     """Return the encryption configuration that was delivered; none where the archive has none.
 
-    :raises KitError: it can't be used. SealDamaged: nor opened, for damage.
+    :raises KitError: it can't be used. SealDamaged: nor opened, for damage. KeyMissing: nor opened,
+        for want of the delivery's key.
     """
     path = next((at for each in _PART if os.path.isfile(at := os.path.join(delivery, each))), None)
     if path is None:
         return NO_ENCRYPTION
     clear = io.BytesIO()
-    keys = load_identities([identity]) if path.endswith(".age") else ()
     try:
+        keys = load_identities([identity]) if path.endswith(".age") else ()
         with open(path, "rb") as source:
             unseal(source, clear, keys)
     except SealDamaged as exc:
@@ -86,19 +94,30 @@ def read_config(delivery: str, identity: str) -> EncryptionConfig:
         raise SealDamaged(
             f"The archive's part {name} is damaged: {exc.message}", hint=exc.hint, path=path
         ) from exc
+    except SealError as exc:
+        # Of the delivery, not of the archive: what it is sealed to was made for this drill.
+        raise KeyMissing(
+            f"Key {identity} of delivery {delivery} cannot open it on this node: {exc.message}",
+            hint="Deliver the entry again.",
+            path=identity,
+        ) from exc
     clear.seek(0)
     return read(clear)
 
 
-def prepare(made: Plan, wish: Wish) -> ApiDrill:
+def prepare(cage: Cage, made: Plan, wish: Wish) -> ApiDrill:
     """Return what an API server will be started from, before anything is restored.
 
+    :raises ToolUnusable: this host can't run the program, or it is another minor than the cluster's.
     :raises KitError: the encryption configuration can't be used. SealDamaged: nor opened, for damage.
     """
     if made.apiserver is None:
         raise AssertionError("no kube-apiserver was planned for")
+    brought = cage.bring(made.apiserver.path, _NAME, sha256=made.apiserver.sha256)
+    program = apiserver.probe(brought)
+    _check_minor(program, made.apiserver.path, made.manifest.kubernetes.version)
     return ApiDrill(
-        program=made.apiserver,
+        program=program,
         picks=Picks(made.manifest.kubernetes.etcd_prefix or "/registry"),
         config=read_config(wish.delivery, wish.identity),
         selection=wish.selection,
@@ -108,17 +127,13 @@ def prepare(made: Plan, wish: Wish) -> ApiDrill:
 def look(running: Running, course: Course, wanted: ApiDrill) -> dict[str, t.Any] | None:
     """Start an API server on the drill's etcd, compare what it can read, extract what is chosen.
 
-    :raises ApiServerFailed: the server died, hangs, or can't read what is to be extracted: the
-        archive's fault, for all that can be known.
-    :raises ToolUnusable: this host can't run the program, or it is another minor than the cluster's.
-    :raises CageRefused: it took more than the cage's limits.
+    :raises ApiServerFailed: the server died, or can't read what is to be extracted: the archive's
+        fault, for all that can be known.
+    :raises CageRefused: it took more than the cage's limits, or more time than it had.
     """
     with course.phase("api_start"):
-        program = apiserver.probe(
-            running.cage.bring(wanted.program.path, _NAME, sha256=wanted.program.sha256)
-        )
+        program = wanted.program
         course.versions["kube_apiserver"] = program.version
-        _check_minor(program, wanted.program.path, running.manifest.kubernetes.version)
         connection = running.connection
         files = Files(connection.cacert or "", connection.cert or "", connection.key or "")
         with _placed(running, wanted.config) as config_path:
@@ -169,6 +184,12 @@ def _compare(
         course.compare(each.name, expected=each.expected, found=each.found, detail=each.detail)
         if each.result == "failed" and each.expected == each.found:
             course.differ(each.name, each.detail)
+    if failing and not course.reason:
+        # All that it reads is right: the host may be slow, the archive may be at fault.
+        raise too_slow(
+            f"The drill's kube-apiserver serves, but after {running.wish.start_seconds:g} s it "
+            f"lacks {', '.join(failing[:5])}."
+        )
     if failing:
         course.compare(
             "api_ready",
@@ -188,14 +209,16 @@ def _explained(server: Server, config: EncryptionConfig) -> t.Iterator[None]:
     try:
         yield
     except ApiServerFailed as exc:
+        ended = end_of(server)
+        if ended is None and isinstance(exc, ApiServerSlow):
+            raise too_slow(exc.message) from exc
+        if ended is None:
+            raise
         if server.starved:
             raise CageRefused(
                 "The drill's kube-apiserver reached the limits of its cage.",
                 hint="Raise memory_max: it takes 400 MB, and more where objects are large.",
             ) from exc
-        ended = server.poll()
-        if ended is None:
-            raise
         if any(text in ended for text in _KILLED):
             raise CageRefused(
                 f"The drill's kube-apiserver {ended}: something on this host killed it.",

@@ -15,6 +15,7 @@ import contextlib
 import enum
 import fcntl
 import os
+import pwd
 import random
 import stat
 import tempfile
@@ -69,7 +70,8 @@ def isolation_here(asked: Isolation) -> Isolation:
 class Cage:
     """What servers are started in; made by `opened`.
 
-    :param folder: their working directory, which nobody else can enter; gone with the cage.
+    :param folder: their working directory, which nobody else can enter; gone with the cage. They can
+        write into what was given to them alone: no name in the folder itself is theirs to change.
     """
 
     def __init__(self, room: Room, isolation: Isolation, keeper: Keeper, left: Leavings) -> None:
@@ -101,7 +103,8 @@ class Cage:
         target = os.path.join(self.folder, "bin", name)
         os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         try:
-            with open(path, "rb") as source, open(target, "wb") as raw:
+            new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(path, "rb") as source, open(os.open(target, new, 0o700), "wb") as raw:
                 copy = _files.HashingWriter(raw)
                 for piece in _files.chunks(source):
                     copy.write(piece)
@@ -109,16 +112,15 @@ class Cage:
             raise _no_program(path, f"it cannot be copied: {exc.strerror}") from exc
         if sha256 is not None and copy.sha256 != sha256:
             raise _no_program(path, f"its sha256 is {copy.sha256}, not {sha256}")
-        os.chmod(target, 0o700)
         self.give(os.path.dirname(target))
         return target
 
     def give(self, path: str) -> None:
-        """Make a file, or a folder with all in it, the cage user's."""
+        """Make a file, or a folder with all in it, the cage user's; links are not followed."""
         if self.user is None:
             return
         os.chown(path, self.user, self.user, follow_symlinks=False)
-        if os.path.isdir(path):
+        if os.path.isdir(path) and not os.path.islink(path):
             for folder, folders, files in os.walk(path):
                 for name in (*folders, *files):
                     at = os.path.join(folder, name)
@@ -188,15 +190,14 @@ def opened(
             if net.own_users:
                 isolation = Isolation.NAMESPACE
             user = None if net.own_users else stack.enter_context(_own_user())
-            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=work_dir)
+            folder, lock = _locked_folder(work_dir)
+            stack.callback(os.close, lock)
             left = Leavings(net.inode, os.getpid(), (), (folder, *left.paths))
             keeper.note(left)
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            stack.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_EX)
             _check_runs_programs(folder, user)
             if user is not None:
-                os.chown(folder, user, user)
+                os.fchown(lock, -1, user)
+                os.fchmod(lock, 0o710)
             token = folder.rpartition(".")[2]
             scope = None
             if isolation is Isolation.SYSTEMD:
@@ -214,15 +215,27 @@ def opened(
         raise
 
 
+def _locked_folder(work_dir: str) -> tuple[str, int]:
+    """Make a folder that no sweep takes; return it, and the descriptor of its lock."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=work_dir)
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock), os.lstat(folder)):
+                    return folder, lock
+            os.close(lock)
+        # Another drill's sweep took it before it was locked.
+
+
 def sweep(work_dir: str) -> None:
     """Remove cages whose runs are dead: nobody holds their lock any more."""
     with os.scandir(work_dir) as found:
         mine = [
             entry.path
             for entry in found
-            if entry.name.startswith(_PREFIX)
-            and entry.is_dir(follow_symlinks=False)
-            and _is_ours(entry.stat(follow_symlinks=False).st_uid)
+            if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
         ]
     for path in mine:
         try:
@@ -230,6 +243,8 @@ def sweep(work_dir: str) -> None:
         except OSError:
             continue  # it is just being removed
         try:
+            if not _is_ours(os.fstat(descriptor).st_uid):
+                continue
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             units = (unit_name(path.rpartition(".")[2], "*"),) if not systemd_obstacle() else ()
             leavings.clear(Leavings(units=units, paths=(path,)))
@@ -250,7 +265,7 @@ def _own_user() -> t.Iterator[int]:
     taken = {os.stat(f"/proc/{name}").st_uid for name in _running()}
     low, high = next((each for each in _USERS if _is_mapped(each)), _USERS[-1])
     for uid in random.sample(range(low, high), 20):
-        if uid in taken:
+        if uid in taken or _has_name(uid):
             continue
         with contextlib.ExitStack() as stack:
             try:
@@ -260,6 +275,15 @@ def _own_user() -> t.Iterator[int]:
             yield uid
             return
     raise CageRefused("No free user number was found on this host.", hint="Run it again.")
+
+
+def _has_name(uid: int) -> bool:
+    """Tell whether somebody's account has the number, in whatever directory it is."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _running() -> t.Iterator[str]:

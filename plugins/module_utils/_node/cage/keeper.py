@@ -71,23 +71,42 @@ def _keep(reader: int) -> t.NoReturn:
         signal.signal(number, signal.SIG_IGN)
     _let_go(reader)
     os.chdir("/")
-    told = b""
-    while piece := os.read(reader, 65536):
-        told += piece
-    lines = told.splitlines(keepends=True)
-    if lines and lines[-1] != _DONE:
-        whole = [line for line in lines if line.endswith(b"\n")]
-        if whole:
-            told_last = json.loads(whole[-1])
-            clear(
-                Leavings(
-                    network=told_last["network"],
-                    owner=told_last["owner"],
-                    units=tuple(told_last["units"]),
-                    paths=tuple(told_last["paths"]),
-                )
-            )
+    left = Leavings()
+    held: int | None = None
+    with os.fdopen(reader, "rb") as notes:
+        for line in notes:
+            if line == _DONE:
+                os._exit(0)
+            if not line.endswith(b"\n"):
+                break
+            left = _left(json.loads(line))
+            if left.network and held is None:
+                held = _hold(left)
+    # Without a hold on it, the kernel may have given its number to another network by now.
+    clear(left if held is not None else dataclasses.replace(left, network=0))
     os._exit(0)
+
+
+def _left(told: dict[str, t.Any]) -> Leavings:
+    return Leavings(
+        network=told["network"],
+        owner=told["owner"],
+        units=tuple(told["units"]),
+        paths=tuple(told["paths"]),
+    )
+
+
+def _hold(left: Leavings) -> int | None:
+    """Keep the owner's network from going away; None where it is not that one any more."""
+    try:
+        held = os.open(f"/proc/{left.owner}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    # A parent that still is one cannot have left its number to another process.
+    if os.fstat(held).st_ino == left.network and os.getppid() == left.owner:
+        return held
+    os.close(held)
+    return None
 
 
 def _let_go(reader: int) -> None:

@@ -28,7 +28,8 @@ _SYSTEMCTL_SECONDS = 60
 class Leavings:
     """What must be gone in the end.
 
-    :param network: the inode of the cage's network; 0 for none. All processes in it are ended.
+    :param network: the inode of the cage's network; 0 for none. All processes in it are ended: who
+        clears is in it, or holds it open, for the kernel gives free numbers to others.
     :param owner: but this one, which opened the cage and may live on.
     :param units: systemd's names of what runs; a pattern will do.
     :param paths: files and folders; a folder's processes, by their working directory, go first.

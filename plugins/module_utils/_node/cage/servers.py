@@ -11,11 +11,26 @@ import os
 import re
 import subprocess
 import sys
+import time
 import typing as t
 
-__all__ = ["ChildServer", "Limits", "Log", "Room", "Server", "environment_of", "words_of"]
+from ansible_collections.controlplane.etcd.plugins.module_utils import _time
+
+__all__ = [
+    "ChildServer",
+    "Limits",
+    "Log",
+    "Room",
+    "Server",
+    "end_of",
+    "environment_of",
+    "words_of",
+]
 
 _TAIL_BYTES = 16 << 10
+_LOOK_SECONDS = 0.02
+# A process that dies closes its sockets before its end can be asked for (kernel/exit.c, do_exit).
+_DYING_SECONDS = 2.0
 # A log line's own words on when and where, which nobody needs; and what may be a key's body.
 _TAKEN = ("level", "ts", "caller", "stacktrace", "logger")
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
@@ -73,6 +88,21 @@ class Server(t.Protocol):
     @property
     def unlaunched(self) -> bool:
         """Tell whether it never came to run."""
+
+
+class Ending(t.Protocol):
+    """What can be asked for its end."""
+
+    def poll(self) -> str | None:
+        """Say how it ended; None while it runs."""
+
+
+def end_of(server: Ending, *, seconds: float = _DYING_SECONDS) -> str | None:
+    """Say how a server that just stopped answering ended; None where it still runs after `seconds`."""
+    ends = _time.monotonic() + seconds
+    while (ended := server.poll()) is None and _time.monotonic() < ends:
+        time.sleep(_LOOK_SECONDS)
+    return ended
 
 
 class Log:

@@ -10,8 +10,10 @@ import os
 import select
 import shutil
 import subprocess
+import time
 import typing as t
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import CageRefused
 
 from .leavings import systemctl
@@ -20,6 +22,8 @@ from .servers import Log, Room, environment_of, words_of
 __all__ = ["UnitServer", "scope_of", "systemd_obstacle", "unit_name"]
 
 _START_SECONDS = 60
+_SETTLE_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
 _UNIT_PREFIX = "controlplane-etcd-drill"
 # ExecMainCode: CLD_KILLED and CLD_DUMPED of sigaction(2).
 _BY_SIGNAL = ("2", "3")
@@ -67,6 +71,7 @@ class UnitServer:
         """Say how it ended; None while it runs."""
         if not self._has_ended():
             return None
+        self._settle()
         code, status = self._told("ExecMainCode"), self._told("ExecMainStatus")
         if code in _BY_SIGNAL:
             return f"ended by signal {status}"
@@ -97,6 +102,14 @@ class UnitServer:
             return bool(select.select([self._pidfd], [], [], 0)[0])
         state = systemctl("show", "--property=ActiveState", "--value", "--", self.unit)
         return state.strip() not in ("active", "activating")
+
+    def _settle(self) -> None:
+        """Wait until systemd knows of the end, too: only then it tells how it came."""
+        ends = _time.monotonic() + _SETTLE_SECONDS
+        while self._told("ActiveState") not in ("inactive", "failed", ""):
+            if _time.monotonic() > ends:
+                return
+            time.sleep(_LOOK_SECONDS)
 
     def _has_run(self) -> bool:
         """Tell whether systemd came to run the program: its own failures are 200 and above."""
