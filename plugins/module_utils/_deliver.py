@@ -41,6 +41,7 @@ _NAME = re.compile(
 _PART = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:@%+-]*")
 # What else is written: the manifest, names.
 _SMALL_BYTES = 1 << 20
+_OWNER_BYTES = 64 << 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,18 +87,41 @@ def look(dest_dir: str) -> dict[str, t.Any]:
 
 
 def _seen(path: str) -> dict[str, t.Any] | None:
-    name = os.path.basename(path)
-    known = _NAME.fullmatch(name[: -len(_INCOMING)] if name.endswith(_INCOMING) else name)
+    """Tell of a delivery by its path, or nothing of what only has the name of one.
+
+    Anybody can make anything in a folder like /var/tmp: taken are this user's own folders, and one
+    that files came to (it is the connection's user's) where its delivery is gone.
+    """
+    base = _without_incoming(path)
+    known = _NAME.fullmatch(os.path.basename(base))
     if known is None:
         return None
     with contextlib.suppress(OSError):
-        owner: t.Any = None
-        age = _time.now().timestamp() - os.lstat(path).st_mtime
-        with contextlib.suppress(OSError, ValueError):
-            base = path[: -len(_INCOMING)] if name.endswith(_INCOMING) else path
-            with open(os.path.join(base, _OWNER), encoding="utf-8") as source:
-                owner = json.load(source)
-        return {"path": path, "label": known["label"], "age_seconds": int(age), "owner": owner}
+        facts, there = os.lstat(path), os.path.lexists(base)
+        if not stat.S_ISDIR(facts.st_mode) or (there and not _is_own(base)):
+            return None
+        age = int(_time.now().timestamp() - facts.st_mtime)
+        owner = _owner_of(base) if there else None
+        return {"path": path, "label": known["label"], "age_seconds": age, "owner": owner}
+    return None
+
+
+def _without_incoming(path: str) -> str:
+    return path[: -len(_INCOMING)] if path.endswith(_INCOMING) else path
+
+
+def _is_own(path: str) -> bool:
+    facts = os.lstat(path)
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid()
+
+
+def _owner_of(delivery: str) -> dict[str, t.Any] | None:
+    """Read who made a delivery: of a regular file and without waiting, whatever lies there."""
+    with contextlib.suppress(OSError, ValueError, TransferError):
+        with _regular(os.path.join(delivery, _OWNER)) as source:
+            data = source.read(_OWNER_BYTES + 1)
+        found = json.loads(data) if len(data) <= _OWNER_BYTES else None
+        return found if isinstance(found, dict) else None
     return None
 
 
@@ -156,10 +180,10 @@ def place(delivery: str, arrivals: t.Sequence[Arrival], manifest: bytes) -> None
         # From here on nobody else can put another file under its name.
         _move(os.path.join(incoming, *_parts(arrival.staged)), target, arrival.name)
         with _regular(target) as source:
+            _compare(source, arrival)
             os.fchmod(source.fileno(), arrival.mode)
             if os.geteuid() == 0:
                 os.fchown(source.fileno(), 0, 0)
-            _compare(source, arrival)
             os.fsync(source.fileno())
         _files.fsync_directory(os.path.dirname(target))
     _files.atomic_write(os.path.join(delivery, _MANIFEST), manifest)
@@ -179,10 +203,28 @@ def _move(path: str, target: str, name: str) -> None:
 
 @contextlib.contextmanager
 def _regular(path: str) -> t.Iterator[t.BinaryIO]:
+    """Open a file that has this name and no other, following no link and waiting for nobody.
+
+    :raises TransferError: it is something else.
+    """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags), "rb") as source:
-        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            raise TransferError(f"{path} on the host is no regular file.", path=path)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as exc:
+        raise TransferError(
+            f"{path} on the host cannot be read as a regular file: {exc.strerror}.",
+            hint="Find out who writes there; nothing of it was used.",
+            path=path,
+        ) from exc
+    with os.fdopen(descriptor, "rb") as source:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            why = "has other names, too" if stat.S_ISREG(facts.st_mode) else "is no regular file"
+            raise TransferError(
+                f"{path} on the host {why}.",
+                hint="Find out who writes there; nothing of it was used.",
+                path=path,
+            )
         yield source
 
 
@@ -225,7 +267,7 @@ def remove(delivery: str) -> bool:
 
     :raises OptionInvalid: the path is not one of a delivery.
     """
-    delivery = delivery[: -len(_INCOMING)] if delivery.endswith(_INCOMING) else delivery
+    delivery = _without_incoming(delivery)
     _check_is_delivery(delivery)
     there = False
     with contextlib.suppress(FileNotFoundError):

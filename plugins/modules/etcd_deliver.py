@@ -15,7 +15,8 @@ description:
     Identities never leave the controller, and no clear byte of the archive reaches a disk, there or here.
   - On the host the files lie sealed in a folder of their own, for the module's user alone, and the key to them lies in C(/run),
     which is memory. RV(identity) opens them.
-  - Leavings on the host of runs of this controller that are over, and of anybody after a day, are removed first.
+  - Leavings on the host of runs of this controller that are over, and of anybody after a day, are removed first. There is a
+    warning about what can't be removed.
   - Over ssh the transfer has a connection of its own without compression. While it lasts, its progress is shown every ten
     seconds.
 version_added: 0.1.0
@@ -251,7 +252,10 @@ import dataclasses
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _deliver
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    EtcdToolError,
+    OptionInvalid,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._module import Call, Outcome, run
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -277,16 +281,26 @@ def host_half(call: Call) -> Outcome:
     if step == "look":
         return Outcome(_deliver.look(call.params["dest_dir"]))
     if step == "begin":
-        for path in request.pop("stale"):
-            _deliver.remove(path)
-        begun = _deliver.begin(call.params["dest_dir"], **request)
-        return Outcome(dataclasses.asdict(begun), changed=True)
+        stuck = _remove_stale(request.pop("stale"))
+        begun = dataclasses.asdict(_deliver.begin(call.params["dest_dir"], **request))
+        return Outcome({**begun, "stuck": stuck}, changed=True)
     if step == "slice":
         _deliver.write_slice(**request, content=call.params["content"])
         return Outcome({}, changed=True)
     arrivals = [_deliver.Arrival(**item) for item in request["arrivals"]]
     _deliver.place(request["delivery"], arrivals, call.params["content"].encode())
     return Outcome({}, changed=True)
+
+
+def _remove_stale(paths: t.Sequence[str]) -> dict[str, str]:
+    """Return why what could not be removed was not: that stops no delivery."""
+    stuck = {}
+    for path in paths:
+        try:
+            _deliver.remove(path)
+        except (OSError, EtcdToolError) as exc:
+            stuck[path] = f"{path}, of an earlier run, cannot be removed: {exc}"
+    return stuck
 
 
 def _absent(call: Call) -> Outcome:

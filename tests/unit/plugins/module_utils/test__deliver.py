@@ -152,12 +152,33 @@ def test_place_follows_no_link(begun: _deliver.Begun, tmp_path: Path) -> None:
     arrival = send(begun, b"sealed")
     Path(begun.incoming, "0").unlink()
     Path(begun.incoming, "0").symlink_to(secret)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(TransferError, match="data.db.zst.age on the host cannot be read as a reg"):
         _deliver.place(begun.delivery, [arrival], b"{}")
     Path(begun.delivery, "data.db.zst.age").unlink()
     os.mkfifo(Path(begun.incoming, "0"))
     with pytest.raises(TransferError, match="is no regular file"):
         _deliver.place(begun.delivery, [arrival], b"{}")
+
+
+def test_place_changes_no_file_that_has_another_name(begun: _deliver.Begun, tmp_path: Path) -> None:
+    """A link to somebody's file would have its mode and owner changed, too."""
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"sealed")
+    theirs.chmod(0o640)
+    arrival = send(begun, b"sealed", mode=0o755)
+    Path(begun.incoming, "0").unlink()
+    os.link(theirs, Path(begun.incoming, "0"))
+    with pytest.raises(TransferError, match="data.db.zst.age on the host has other names, too"):
+        _deliver.place(begun.delivery, [arrival], b"{}")
+    assert theirs.stat().st_mode & 0o777 == 0o640
+
+
+def test_place_leaves_what_is_not_what_was_sent_as_it_is(begun: _deliver.Begun) -> None:
+    arrival = send(begun, b"sealed", mode=0o755, sha256="0" * 64)
+    Path(begun.incoming, "0").chmod(0o640)
+    with pytest.raises(TransferError, match="did not arrive whole"):
+        _deliver.place(begun.delivery, [arrival], b"{}")
+    assert Path(begun.delivery, "data.db.zst.age").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize(
@@ -208,6 +229,63 @@ def test_look_tells_platform_room_and_deliveries_of_anybody(
         assert 0 <= item["age_seconds"] < 60
 
 
+def named(folder: Path, number: int, end: str = "") -> Path:
+    return folder / f"controlplane-etcd-delivery-{ENTRY}-{LABEL}-{number:08x}{end}"
+
+
+def test_look_takes_nothing_for_a_delivery_that_only_has_the_name(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    named(tmp_path, 1).symlink_to(real)
+    named(tmp_path, 2).write_bytes(b"")
+    os.mkfifo(named(tmp_path, 3))
+    named(tmp_path, 4, ".incoming").symlink_to(real)
+    # What files came to, of a delivery that is none.
+    named(tmp_path, 1, ".incoming").mkdir()
+    named(tmp_path, 2, ".incoming").mkdir()
+    lone = named(tmp_path, 5, ".incoming")
+    lone.mkdir()
+    expected = [lone]
+    if os.geteuid() == 0:
+        named(tmp_path, 6).mkdir()
+        os.chown(named(tmp_path, 6), 1234, 1234)
+        os.chown(lone, 1234, 1234)
+    assert [Path(item["path"]) for item in _deliver.look(str(tmp_path))["deliveries"]] == expected
+
+
+@pytest.mark.parametrize("what", ["fifo", "link", "device", "large", "list"])
+def test_look_reads_an_owner_from_a_small_regular_file_only(
+    begun: _deliver.Begun, tmp_path: Path, what: str
+) -> None:
+    path = Path(begun.delivery, ".owner.json")
+    path.unlink()
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "link":
+        secret = tmp_path / "secret.json"
+        secret.write_text('{"token": "theirs"}')
+        path.symlink_to(secret)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text(json.dumps({"pid": "7" * (64 << 10)} if what == "large" else [7]))
+    seen = run_main({"step": "look", "dest_dir": str(tmp_path)})
+    assert [item["owner"] for item in seen["deliveries"]] == [None, None], seen
+
+
+def test_main_begins_where_something_stale_cannot_be_removed(tmp_path: Path) -> None:
+    held, gone = named(tmp_path, 1), named(tmp_path, 2)
+    held.write_bytes(b"")
+    gone.mkdir()
+    request = {"entry": ENTRY, "label": LABEL, "owner": OWNER, "stage_dir": str(tmp_path)}
+    request = {**request, "needed_bytes": 1000, "stale": [str(held), str(gone)]}
+    begun = run_main({"step": "begin", "dest_dir": str(tmp_path), "request": request})
+    assert [*begun["stuck"]] == [str(held)], begun
+    assert f"{held}, of an earlier run, cannot be removed: " in begun["stuck"][str(held)]
+    assert not gone.exists()
+    _deliver.remove(begun["delivery"])
+
+
 def run_main(params: dict[str, t.Any]) -> dict[str, t.Any]:
     done = subprocess.run(
         [sys.executable, "-m", MODULE],
@@ -216,6 +294,7 @@ def run_main(params: dict[str, t.Any]) -> dict[str, t.Any]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert done.stdout.strip(), done.stderr
     return t.cast("dict[str, t.Any]", json.loads(done.stdout))
