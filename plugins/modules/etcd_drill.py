@@ -64,6 +64,7 @@ options:
     description:
       - Folder on the host for the clear image, which has no name there, and for the restored member's data. It needs room for
         twice the database and some 300 MB, and must not be mounted C(noexec).
+      - An absolute path of letters, digits, C(.), C(_) and C(-) alone.
     type: path
     default: /var/tmp
   tools:
@@ -158,6 +159,8 @@ options:
   start_timeout:
     description:
       - How long a server may take until it serves. C(etcdutl) has as long, and a second more for each 10 MB.
+      - One that is alive and does not serve by then proves nothing, for a slow host looks as a bad archive does. The module
+        fails, with no verdict.
     type: str
     default: 2m
   remove_delivery:
