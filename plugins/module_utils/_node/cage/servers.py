@@ -34,6 +34,8 @@ _DYING_SECONDS = 2.0
 # A log line's own words on when and where, which nobody needs; and what may be a key's body.
 _TAKEN = ("level", "ts", "caller", "stacktrace", "logger")
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{80,}")
+# Names of objects are secrets to some, and what a server says may end in a proof, which is clear.
+_KEY = re.compile(r"/registry/[^\s\"'\\,;]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +133,7 @@ def words_of(text: str, most: int) -> str:
     """Return the last lines of a log on one line: their messages, cut."""
     lines = [_plain(line) for line in text.splitlines() if line.strip()]
     told = " / ".join(line for line in lines[-12:] if line)
-    return _BLOB.sub("…", told)[-most:]
+    return _BLOB.sub("…", _KEY.sub("/registry/…", told))[-most:]
 
 
 def _plain(line: str) -> str:

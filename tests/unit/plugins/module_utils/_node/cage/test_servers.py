@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import pwd
 import subprocess
 
 import pytest
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import CageRefused
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage import cage
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage import cage, servers
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.cage.servers import end_of
 
 
@@ -50,3 +51,14 @@ def test_a_number_that_has_a_name_is_not_taken(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: root)
     with pytest.raises(CageRefused, match="No free user number"), cage._own_user():
         pass
+
+
+def test_words_of_a_server_name_no_object_and_no_key() -> None:
+    line = json.dumps(
+        {"level": "warn", "msg": "slow", "request": 'key:"/registry/secrets/shop/db" ', "took": 3}
+    )
+    said = servers._words(
+        f"{line}\nunable to transform key /registry/secrets/shop/db: {'A' * 90}", 600
+    )
+    assert "shop" not in said and "A" * 90 not in said
+    assert "/registry/…" in said and "unable to transform" in said
