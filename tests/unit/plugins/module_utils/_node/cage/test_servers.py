@@ -57,7 +57,7 @@ def test_words_of_a_server_name_no_object_and_no_key() -> None:
     line = json.dumps(
         {"level": "warn", "msg": "slow", "request": 'key:"/registry/secrets/shop/db" ', "took": 3}
     )
-    said = servers._words(
+    said = servers.words_of(
         f"{line}\nunable to transform key /registry/secrets/shop/db: {'A' * 90}", 600
     )
     assert "shop" not in said and "A" * 90 not in said
