@@ -315,7 +315,7 @@ def _write(
     path = os.path.join(wish.dest_dir, name)
     stream = _Stream(reading.documents(resources))
     try:
-        with _files.part_file(path) as target:
+        with _files.part_file(path, owner=os.stat(wish.dest_dir)) as target:
             hashing = _files.HashingWriter(target)
             if recipients:
                 seal(stream, hashing, recipients)
@@ -324,9 +324,6 @@ def _write(
                     hashing.write(piece)
             if not stream.count:
                 raise _NothingThere
-            if os.geteuid() == 0:
-                owner = os.stat(wish.dest_dir)
-                os.fchown(target.fileno(), owner.st_uid, owner.st_gid)
     except _NothingThere:
         return None
     return ExtractedFile(
