@@ -226,8 +226,8 @@ def test_what_cannot_be_checked_is_said(
     assert config.kms == ("kms-v2/vault",)
     comparisons, skipped = compared(cluster, tmp_path, config)
     assert {each.result for each in comparisons.values()} == {"passed"}, comparisons
-    assert "1 of" in skipped["secrets"]
-    assert "KMS" in skipped["secrets"]
+    assert "none of its" in skipped["secrets"]
+    assert "1 are encrypted by KMS" in skipped["secrets"]
     assert "objects of kms-v2/vault" in skipped
     assert "no CustomResourceDefinition" in skipped["gone.example.org/widgets"]
     assert "removed" in skipped["policy/podsecuritypolicies"]
