@@ -8,13 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils import _query
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import entries, names
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust import (
     Signers,
     TrustState,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.store import Store
@@ -64,28 +63,4 @@ def compile_query(text: str) -> t.Callable[[list[dict[str, t.Any]]], t.Any]:
 
     :raises OptionInvalid: it is none; calling it raises that too, where the data don't fit it.
     """
-    jmespath = _deps.load("jmespath")
-    try:
-        expression = jmespath.compile(text)
-    except (jmespath.exceptions.JMESPathError, ValueError) as exc:
-        raise OptionInvalid(
-            f"Option query is not a JMESPath expression: {_one_line(exc)}.",
-            hint=_HINT,
-        ) from exc
-
-    def search(data: list[dict[str, t.Any]]) -> t.Any:
-        try:
-            return expression.search(data)
-        except jmespath.exceptions.JMESPathError as exc:
-            raise OptionInvalid(
-                f"Option query does not fit the entries: {_one_line(exc)}.", hint=_HINT
-            ) from exc
-
-    return search
-
-
-_HINT = "It is applied to the list of entries, as in [?object_count > `100`].id."
-
-
-def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split()).rstrip(".")[:300]
+    return _query.Query(text, noun="entries", example="[?object_count > `100`].id").apply

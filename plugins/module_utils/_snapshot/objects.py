@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils import _query
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
@@ -18,7 +17,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
     from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.keyvalue import KeyValue
 
-    Node = dict[str, t.Any]
+    Node = _query.Node
 
 __all__ = ["ObjectQuery", "describe", "show_key"]
 
@@ -26,10 +25,7 @@ __all__ = ["ObjectQuery", "describe", "show_key"]
 _LOT = 2000
 # What a query may keep before it has to be narrowed: some hundred MiB.
 _MOST = 200_000
-_HINT = (
-    "It is applied to the list of objects, as in [?resource=='secrets' && size_bytes>`100000`]"
-    ".etcd_key."
-)
+_EXAMPLE = "[?resource=='secrets' && size_bytes>`100000`].etcd_key"
 
 
 def show_key(key: bytes) -> str:
@@ -70,20 +66,14 @@ class ObjectQuery:
     """
 
     def __init__(self, text: str, catalogue: Catalogue) -> None:
-        self._jmespath = _deps.load("jmespath")
-        try:
-            self._tree: Node = self._jmespath.compile(text).parsed
-        except (self._jmespath.exceptions.JMESPathError, ValueError, RecursionError) as exc:
-            raise OptionInvalid(
-                f"Option query is not a JMESPath expression: {_one_line(exc)}.", hint=_HINT
-            ) from exc
+        self._query = _query.Query(text, noun="objects", example=_EXAMPLE)
         self._catalogue = catalogue
         self._parts: dict[str, tuple[Node, list[t.Any]]] = {}
-        self._rest = self._split(self._tree)
+        self._rest = self._split(self._query.tree)
         self._whole: list[t.Any] = []
         if _needs_list(self._rest):
             self._parts = {"": ({"type": "identity", "children": []}, self._whole)}
-            self._rest = self._tree
+            self._rest = self._query.tree
         self._lot: list[dict[str, t.Any]] = []
 
     def visit_batch(self, batch: Batch) -> None:
@@ -98,40 +88,16 @@ class ObjectQuery:
         rest = self._rest
         for text, (_node, kept) in self._parts.items():
             rest = _replaced(rest, text, kept)
-        answer = self._evaluate(rest, self._whole)
-        try:
-            for item in answer if isinstance(answer, list) else [answer]:
-                json.dumps(item, allow_nan=False)
-        # A bare &expression, and to_number('NaN').
-        except (TypeError, ValueError) as exc:
-            raise OptionInvalid(
-                f"Option query gives what JSON can't hold: {_one_line(exc)}.", hint=_HINT
-            ) from exc
-        return answer
+        return self._query.checked(self._query.evaluate(rest, self._whole))
 
     def _work(self) -> None:
         lot, self._lot = self._lot, []
         for node, kept in self._parts.values():
-            kept += self._evaluate(node, lot) or []
+            kept += self._query.evaluate(node, lot) or []
             if len(kept) > _MOST:
-                raise OptionInvalid(
-                    f"Option query keeps more than {_MOST} objects.",
-                    hint=f"Begin it with a narrower filter. {_HINT}",
+                raise self._query.refusal(
+                    f"keeps more than {_MOST} objects", hint="Begin it with a narrower filter."
                 )
-
-    def _evaluate(self, node: Node, data: t.Any) -> t.Any:
-        try:
-            return self._jmespath.visitor.TreeInterpreter().visit(node, data)
-        # The library lets Python's own errors through: a slice's step of 0, odd literals.
-        except (
-            self._jmespath.exceptions.JMESPathError,
-            ValueError,
-            TypeError,
-            RecursionError,
-        ) as exc:
-            raise OptionInvalid(
-                f"Option query does not fit the objects: {_one_line(exc)}.", hint=_HINT
-            ) from exc
 
     def _split(self, node: Node) -> Node:
         """Take out what can be evaluated lot by lot, and leave marks in its place."""
@@ -194,7 +160,3 @@ def _replaced(node: Node, text: str, kept: list[t.Any]) -> Node:
         for child in node.get("children") or []
     ]
     return {**node, "children": children}
-
-
-def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split()).rstrip(".")[:300]
