@@ -103,6 +103,7 @@ class PrivateKey:
     public_key: str | None
     """As a certificate's; None where the key is encrypted."""
     encrypted: bool = False
+    bits: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,12 @@ class Carrier:
     uid: int = 0
     field: str | None = None
     """`users[kubernetes-admin].client-certificate-data` and the like; None: the file itself."""
+    gid: int = 0
+
+    @property
+    def where(self) -> str:
+        """Its path, with the field."""
+        return f"{self.path} {self.field}" if self.field else self.path
 
 
 @dataclasses.dataclass(frozen=True)
