@@ -25,6 +25,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.pl
 )
 
 from .model import Collection, Link, Taken
+from .notes import NoteKind, Notes
 from .references import Parsed, Reference, parse
 from .tree import Content, HostTree, Resolved, shown
 
@@ -111,8 +112,7 @@ class _Collector:
         self._links: dict[str, Link] = {}
         self._missing: set[str] = set()
         self._excluded: set[str] = set()
-        self._warnings: list[str] = []
-        self._untaken: dict[tuple[str, str], list[str]] = {}
+        self._notes = Notes()
         self._walked: set[str] = set()
         self._followed: set[tuple[str, str]] = set()
         self._total = 0
@@ -131,7 +131,12 @@ class _Collector:
         """Take what somebody asked for, a file or a whole folder."""
         resolved = self._resolve(path)
         if resolved is None or resolved.path is None:
-            self._warn(f"extra_paths names {shown(path)}: there is no such file.")
+            self._notes.add(
+                NoteKind.MISSING,
+                f"extra_paths names {shown(path)}: there is no such file.",
+                path,
+                "there is no such file",
+            )
         elif resolved.is_folder:
             self.walk(Folder(path, "extra_paths", depth=8))
         else:
@@ -154,7 +159,7 @@ class _Collector:
         try:
             entries = self._tree.entries(resolved.path)
         except KitError as exc:
-            self._warn(str(exc))
+            self._notes.refused(exc)
             return
         for entry in entries:
             inside = posixpath.join(below, entry)
@@ -199,9 +204,11 @@ class _Collector:
         if file is None:
             return
         if wish.named and resolved.links and not self._is_ours(resolved.path):
-            self._warn(
+            self._notes.add(
+                NoteKind.TAKEN_ANYWAY,
                 f"{shown(wish.path)} is a link to {shown(resolved.path)}, outside the control "
-                f"plane's folders; it was taken, because {wish.why} references it."
+                f"plane's folders; it was taken, because {wish.why} references it.",
+                wish.path,
             )
         self._keep_links(resolved)
         if wish.name and wish.name not in file.names:
@@ -229,8 +236,11 @@ class _Collector:
         self._total += len(content.data)
         parsed = parse(path, content.data, tree=Tree())
         if parsed.problem and posixpath.splitext(path)[1] in (".yaml", ".yml", ".conf", ".json"):
-            self._warn(
-                f"{shown(path)} was taken, but what it references is not known: {parsed.problem}."
+            self._notes.add(
+                NoteKind.NOT_PARSED,
+                f"{shown(path)} was taken, but what it references is not known: {parsed.problem}.",
+                path,
+                parsed.problem,
             )
         self._files[path] = file = _File(content, parsed)
         return file
@@ -271,7 +281,7 @@ class _Collector:
             if wish is not None:
                 self._is_missing(wish, str(exc), always=True)
             else:
-                self._warn(str(exc))
+                self._notes.refused(exc)
             return None
 
     def _is_ours(self, path: str | None) -> bool:
@@ -286,16 +296,22 @@ class _Collector:
             try:
                 target, meta = self._tree.link(path)
             except KitError as exc:
-                self._warn(str(exc))
+                self._notes.refused(exc)
                 continue
             self._links[path] = Link(path, target, meta)
 
     def _leads_out(self, path: str, resolved: Resolved) -> None:
         self._keep_links(resolved)
-        self._warn(
-            f"{shown(path)} is a link to {shown(resolved.path or '')}, outside the control plane's "
-            "folders, which nothing references: the link was kept, its content was not taken. Name "
-            "it in extra_paths if it belongs to the kit."
+        reason = (
+            f"is a link to {shown(resolved.path or '')}, outside the control plane's folders, "
+            "which nothing references"
+        )
+        self._notes.add(
+            NoteKind.LEADS_OUT,
+            f"{shown(path)} {reason}: the link was kept, its content was not taken. Name it in "
+            "extra_paths if it belongs to the kit.",
+            path,
+            reason,
         )
 
     def _is_missing(self, wish: _Wish, reason: str, *, always: bool = False) -> None:
@@ -304,41 +320,28 @@ class _Collector:
             return
         if wish.name:
             self._missing.add(wish.name)
-        whys = self._untaken.setdefault((wish.path, reason.rstrip(".")), [])
-        if wish.strong and wish.why not in whys:
-            whys.append(wish.why)
+        self._notes.untaken(wish.path, reason, why=wish.why if wish.strong else None)
 
     def _leave_out(self, wish: _Wish, reason: str) -> None:
         if not self._full:
             self._full = True
-            self._warn(
+            self._notes.add(
+                NoteKind.LEFT_OUT,
                 f"{shown(wish.path)} and what follows was left out: {reason}. Name large files in "
-                "exclude."
+                "exclude.",
+                wish.path,
+                reason,
             )
         if wish.name:
             self._missing.add(wish.name)
 
-    def _warn(self, text: str) -> None:
-        if text not in self._warnings:
-            self._warnings.append(text)
-
-    def _warn_of_untaken(self) -> None:
-        for (path, reason), whys in self._untaken.items():
-            if not whys:
-                self._warn(f"{reason}.")
-                continue
-            more = f" (and {len(whys) - 1} more)" if len(whys) > 1 else ""
-            self._warn(
-                f"{whys[0]}{more} references {shown(path)}, which is not in the kit: {reason}."
-            )
-
     def result(self) -> Collection:
         """Return all that was found."""
-        self._warn_of_untaken()
+        notes = self._notes.all()
         if not self._files:
             raise KitError(
                 f"Nothing of a control plane was found on this host (layout {self._places.layout}): "
-                + ("; ".join(self._warnings[:3]) or "none of its folders exists."),
+                + ("; ".join(note.text for note in notes[:3]) or "none of its folders exists."),
                 hint="Run the task with become, on a control-plane host; see certificates_dir and "
                 "static_pod_path.",
             )
@@ -346,16 +349,17 @@ class _Collector:
         present = {name for file in files for name in file.names}
         usual = set(self._places.expected) - present - self._missing - self._excluded
         if usual:
-            self._warn(
+            self._notes.add(
+                NoteKind.USUAL,
                 f"A {self._places.layout} control plane usually has {len(usual)} more file(s), which "
-                f"are not in the kit: {', '.join(sorted(usual))}."
+                f"are not in the kit: {', '.join(sorted(usual))}.",
             )
         return Collection(
             files=files,
             links=tuple(self._links[path] for path in sorted(self._links)),
             missing=tuple(sorted((self._missing | usual) - present - self._excluded)),
             excluded=tuple(sorted(self._excluded - present)),
-            warnings=tuple(self._warnings),
+            notes=self._notes.all(),
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from .notes import Note
 from .references import Parsed
 from .tree import Content, Meta
 
@@ -47,7 +48,12 @@ class Collection:
     """Standard names that are referenced, or usual, and not here."""
     excluded: tuple[str, ...]
     """Standard names that were left out as asked."""
-    warnings: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to warn of, each thing once."""
+        return tuple(dict.fromkeys(note.text for note in self.notes))
 
     @property
     def present(self) -> tuple[str, ...]:

@@ -16,17 +16,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealed_
     SealedFile,
     write_sealed,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
-    KitError,
-    LayoutError,
-)
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import (
-    find,
-    kubeadm,
-    model,
-    names,
-    pods,
-)
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import (
     places as layout_places,
 )
@@ -34,6 +25,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts im
 from . import facts
 from .bundle import Bundle, bundle
 from .collect import collect
+from .host import find_host
 from .model import Collection
 from .tree import HostTree, shown
 
@@ -89,9 +81,16 @@ def plan(options: Options) -> Plan:
     """
     check_part(options.host, "The kit's name")
     tree = HostTree(options.root)
-    places, warnings = _places(options, tree)
+    host = find_host(
+        options.layout,
+        certificates_dir=options.certificates_dir,
+        static_pod_path=options.static_pod_path,
+        data_dir=options.data_dir,
+        root=options.root,
+    )
+    places = host.places
     collection = collect(tree, places, extra_paths=options.extra_paths, exclude=options.exclude)
-    warnings += collection.warnings
+    warnings = [*host.warnings, *collection.warnings]
     if not options.include_ca_keys:
         collection = _without(collection, facts.ca_keys(collection.files))
     encryption = facts.encryption(collection.files)
@@ -182,49 +181,6 @@ def contents(wanted: Plan) -> list[dict[str, t.Any]]:
         for each in wanted.bundles
         for file in each.kit.files
     ]
-
-
-def _places(options: Options, tree: HostTree) -> tuple[layout_places.Places, list[str]]:
-    """Return where to look, and what there is to say about it.
-
-    A control-plane host needs no etcd member of its own, and one with a broken manifest has a PKI
-    all the same.
-    """
-    host = model.Tree(options.root)
-    layout: model.Layout | None = None
-    warnings: list[str] = []
-    folder = options.static_pod_path or host.path(kubeadm.DEFAULT_STATIC_POD_PATH)
-    try:
-        layout = find.find(
-            options.layout,
-            certificates_dir=options.certificates_dir,
-            static_pod_path=options.static_pod_path,
-            data_dir=options.data_dir,
-            root=options.root,
-        )
-    except LayoutError as exc:
-        if isinstance(exc.__cause__, OSError) or options.layout in ("k3s", "rke2"):
-            raise
-        if exc.__cause__ is None and (exc.path is not None or not _has_api_server(host, folder)):
-            raise
-        if exc.__cause__ is not None:
-            warnings.append(f"{exc.message} What it references could not be followed.")
-    kind = layout.kind if layout else model.LayoutKind.KUBEADM
-    kubernetes_dir = (layout and layout.kubernetes_dir) or kubeadm.kubernetes_dir(host, folder)
-    certificates_dir = (layout and layout.certificates_dir) or options.certificates_dir
-    static_pods = (layout and layout.static_pod_path) or folder
-    places = layout_places.places(
-        kind,
-        layout=layout,
-        kubernetes_dir=tree.inside(kubernetes_dir),
-        static_pod_path=tree.inside(static_pods),
-        certificates_dir=tree.inside(certificates_dir) if certificates_dir else None,
-    )
-    return places, warnings
-
-
-def _has_api_server(host: model.Tree, folder: str) -> bool:
-    return any(pod.component == "kube-apiserver" for pod in pods.read_folder(host, folder))
 
 
 def _without(collection: Collection, paths: frozenset[str]) -> Collection:
