@@ -5,27 +5,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
-import datetime as dt
 import re
 import typing as t
-import warnings
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
+from ansible_collections.controlplane.etcd.plugins.module_utils._pki import (
+    kubeconfig,
+    reading,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._pki import (
+    model as pki,
+)
 
 from .model import Taken
 
 __all__ = ["Certificate", "Encryption", "ca_keys", "certificates", "encryption"]
-
-_CERTIFICATE = re.compile(
-    rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.+?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
-)
-_KEY = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----.+?-----END \1PRIVATE KEY-----", re.DOTALL
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,22 +47,22 @@ def certificates(files: t.Iterable[Taken]) -> tuple[Certificate, ...]:
 
     A kubeconfig's copy of an authority is named only where no file of its own holds it.
     """
-    found: list[tuple[str, t.Any]] = []
-    copies: list[tuple[str, t.Any]] = []
+    found: list[tuple[str, pki.Certificate]] = []
+    copies: list[tuple[str, pki.Certificate]] = []
     for file in files:
         if not file.names:
             continue
-        found += [(file.names[0], each) for each in _load(file.content.data)]
         own, authorities = _embedded(file)
+        own = [*reading.read(file.content.data).certificates, *own]
         found += [(file.names[0], each) for each in own]
         copies += [(file.names[0], each) for each in authorities]
-    seen = {certificate for _path, certificate in found}
+    seen = {certificate.fingerprint for _path, certificate in found}
     for name, certificate in copies:
-        if certificate not in seen:
-            seen.add(certificate)
+        if certificate.fingerprint not in seen:
+            seen.add(certificate.fingerprint)
             found.append((name, certificate))
     unique = {
-        Certificate(name, _time.rfc3339(_not_after(certificate))) for name, certificate in found
+        Certificate(name, _time.rfc3339(certificate.not_after)) for name, certificate in found
     }
     return tuple(sorted(unique, key=lambda each: (each.name, each.not_after)))
 
@@ -76,30 +72,19 @@ def ca_keys(files: t.Sequence[Taken]) -> frozenset[str]:
 
     Known by their standard names, and by content: the key of any certificate found that is a CA's.
     """
-    serialization = _deps.load("cryptography.hazmat.primitives.serialization")
-    authorities = {
-        _public_bytes(certificate.public_key(), serialization)
-        for file in files
-        for certificate in [*_load(file.content.data), *_embedded(file)[0], *_embedded(file)[1]]
-        if _is_authority(certificate)
-    }
-    found = set()
+    contents = {file.path: reading.read(file.content.data) for file in files}
+    certificates_found = [each for read in contents.values() for each in read.certificates]
     for file in files:
-        if names.CA_KEYS.intersection(file.names) or "cluster-signing.key" in file.names:
-            found.add(file.path)
-            continue
-        for match in _KEY.finditer(file.content.data):
-            try:
-                key = serialization.load_pem_private_key(match.group(0), password=None)
-            except (
-                ValueError,
-                TypeError,
-                _deps.load("cryptography.exceptions").UnsupportedAlgorithm,
-            ):
-                continue
-            if _public_bytes(key.public_key(), serialization) in authorities:
-                found.add(file.path)
-    return frozenset(found)
+        own, authorities = _embedded(file)
+        certificates_found += [*own, *authorities]
+    signing = {each.public_key for each in certificates_found if each.is_ca and each.public_key}
+    return frozenset(
+        file.path
+        for file in files
+        if names.CA_KEYS.intersection(file.names)
+        or "cluster-signing.key" in file.names
+        or any(key.public_key in signing for key in contents[file.path].keys)
+    )
 
 
 def encryption(files: t.Iterable[Taken]) -> Encryption:
@@ -143,61 +128,14 @@ def _mappings(value: object) -> list[dict[str, t.Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _load(data: bytes) -> list[t.Any]:
-    x509 = _deps.load("cryptography.x509")
-    found = []
-    for match in _CERTIFICATE.finditer(data):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                found.append(x509.load_pem_x509_certificate(match.group(0)))
-        except ValueError:
-            continue
-    return found
-
-
-def _embedded(file: Taken) -> tuple[list[t.Any], list[t.Any]]:
+def _embedded(file: Taken) -> tuple[list[pki.Certificate], list[pki.Certificate]]:
     """Return a kubeconfig's client certificates, and its authorities."""
     if file.parsed.kind != "Config":
         return [], []
-    own: list[t.Any] = []
-    authorities: list[t.Any] = []
+    own: list[pki.Certificate] = []
+    authorities: list[pki.Certificate] = []
     for document in file.parsed.documents:
-        for entry in _mappings(document.get("users")):
-            own += _decoded(entry.get("user"), "client-certificate-data")
-        for entry in _mappings(document.get("clusters")):
-            authorities += _decoded(entry.get("cluster"), "certificate-authority-data")
+        for carrier in kubeconfig.entries(file.path, document).embedded:
+            where = authorities if (carrier.field or "").startswith("clusters[") else own
+            where += carrier.contents.certificates
     return own, authorities
-
-
-def _decoded(body: object, key: str) -> list[t.Any]:
-    value = body.get(key) if isinstance(body, dict) else None
-    if not isinstance(value, str):
-        return []
-    try:
-        return _load(base64.b64decode(value))
-    except (binascii.Error, ValueError):
-        return []
-
-
-def _is_authority(certificate: t.Any) -> bool:
-    x509 = _deps.load("cryptography.x509")
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    return bool(extension.value.ca)
-
-
-def _public_bytes(key: t.Any, serialization: t.Any) -> bytes:
-    return t.cast(
-        bytes,
-        key.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        ),
-    )
-
-
-def _not_after(certificate: t.Any) -> dt.datetime:
-    moment = getattr(certificate, "not_valid_after_utc", None)  # cryptography 42 and later
-    return moment or certificate.not_valid_after.replace(tzinfo=dt.timezone.utc)
