@@ -19,6 +19,7 @@ __all__ = [
     "ROLES",
     "Role",
     "key_name",
+    "remaking",
     "renewal",
     "restart",
     "role_of",
@@ -179,6 +180,25 @@ def renewal(role: str | None, *, layout: str) -> str:
     if layout in ("kubeadm", "systemd"):
         return f"Renew it: kubeadm certs renew {known.renew}."
     return "Issue it anew with what made it."
+
+
+def remaking(role: str | None, *, layout: str) -> str:
+    """Say how to make a certificate anew where renewing would keep what is wrong with it.
+
+    `kubeadm certs renew` reads the certificate that is there, and keeps its names and usages
+    (phases/certs/renewal/manager.go, certToConfig).
+    """
+    known = ROLES.get(role or "")
+    ours = layout == "kubeadm" or (layout == "systemd" and role not in _OF_ETCD)
+    if known is None or known.renew is None or not ours:
+        return renewal(role, layout=layout)
+    if known.name.endswith(".conf"):
+        phase = f"kubeadm init phase kubeconfig {known.name[: -len('.conf')]}"
+        return f"Move {known.name} away and make it anew: {phase}."
+    return (
+        f"Move {known.name}.crt and .key away and make them anew with kubeadm's configuration: "
+        f"kubeadm init phase certs {known.renew}."
+    )
 
 
 def _ca_renewal(layout: str) -> str:
