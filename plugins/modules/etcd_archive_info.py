@@ -13,6 +13,9 @@ description:
   - An entry is judged in this order - the signature of its manifest, the manifest, whether it lies where it belongs, its
     files. What is still being built is not listed.
   - Tells of each entry whether a drill has restored it, and of each cluster when that was the last time.
+  - Tells of each entry how much of a control plane it brings back, what it lacks and what that would mean, and which of its
+    certificates will have expired by the day that it might be restored.
+  - With O(identities), tells whether the newest usable entry of each cluster can still be opened, recipient by recipient.
 version_added: 0.1.0
 author:
   - controlplane.etcd authors (@controlplane)
@@ -45,6 +48,20 @@ options:
     type: str
     choices: [none, signature, files]
     default: signature
+  at:
+    description:
+      - The day for which certificates are looked at, as a time in RFC 3339, or as a duration from now, as in V(90d).
+      - If omitted, now.
+    type: str
+  identities:
+    description:
+      - Files with private keys - age identity files, or ssh private keys without a passphrase. Each is tried on the newest
+        usable entry of each cluster that is listed - it is decrypted and decompressed, which reads all of it, and no clear byte
+        is written anywhere.
+      - Keys that are not at hand make no failure. One that cannot be used is warned of, by its file's name.
+    type: list
+    elements: path
+    default: []
 extends_documentation_fragment:
   - controlplane.etcd._archive
   - controlplane.etcd._attributes
@@ -82,6 +99,29 @@ EXAMPLES = r"""
     latest: true
     verify: files
   delegate_to: localhost
+
+- name: Have a newest backup that restores anywhere, without renewing a certificate for three months
+  controlplane.etcd.etcd_archive_info:
+    archive: /srv/etcd-archive
+    etcd_cluster: prod
+    allowed_signers: /etc/etcd-backup/signing_key.pub
+    latest: true
+    at: 90d
+  delegate_to: localhost
+  register: newest
+  failed_when: newest.latest.completeness != 'complete' or newest.latest.certificates.expired_count > 0
+
+- name: See whether the key from the safe still opens the newest backup
+  controlplane.etcd.etcd_archive_info:
+    archive: /srv/etcd-archive
+    etcd_cluster: prod
+    allowed_signers: /etc/etcd-backup/signing_key.pub
+    latest: true
+    identities:
+      - /media/safe/escrow.identity
+  delegate_to: localhost
+  register: escrow
+  failed_when: escrow.escrow | selectattr('state', 'eq', 'opens') | length == 0 or escrow.escrow | selectattr('state', 'eq', 'failed')
 
 - name: List the IDs of what can not be trusted, in all clusters
   controlplane.etcd.etcd_archive_info:
@@ -186,9 +226,56 @@ entries:
       type: int
       sample: 3
     completeness:
-      description: V(full) with a kit of every member's host, V(partial) with some, V(data_only) with none.
+      description:
+        - How much of a control plane it brings back by itself, judged by its manifest.
+        - V(complete) - all of it, on empty hosts, whatever their addresses. V(same_hosts) - on hosts of the same names and
+          addresses; some of it has to be made anew there. V(data_only) - etcd's data; something that cannot be made anew has to
+          come from elsewhere, or is lost.
       type: str
-      sample: full
+      sample: same_hosts
+    lack_count:
+      description: How many parts it lacks.
+      type: int
+      sample: 1
+    lacks:
+      description: The parts that a full restore would need, and that it lacks; the worst first, the first 20.
+      type: list
+      elements: dict
+      sample:
+        - code: no_ca_key
+          part: ca.key
+          hosts: []
+          meaning: >-
+            No certificates for new addresses, no renewal: an API server comes back only where its certificate says, for as long
+            as that lasts.
+          severity: warning
+      contains:
+        code:
+          description:
+            - What kind of lack it is, to branch on. V(no_kit), V(no_sa_key), V(no_sa_pub), V(no_ca), V(no_ca_key), V(no_etcd_ca),
+              V(no_front_proxy_ca), V(no_certificate), V(no_key), V(no_kubeconfig), V(no_manifest), V(no_kubelet_file), V(no_file),
+              V(no_token), V(no_node_password), V(no_api_server), V(no_member_kit), V(member_without_kit), V(host_missing),
+              V(no_encryption_config), V(no_encryption_key), V(encryption_keys_not_told), V(kms_needed), V(no_tools),
+              V(no_wheelhouse), V(not_sealed).
+          type: str
+          sample: no_ca_key
+        part:
+          description: Its standard name, or what it is.
+          type: str
+          sample: ca.key
+        hosts:
+          description: Whose it is. Empty for what the whole cluster shares.
+          type: list
+          elements: str
+          sample: []
+        meaning:
+          description: What its lack would mean.
+          type: str
+          sample: All service-account tokens are void.
+        severity:
+          description: V(critical) makes it V(data_only), V(warning) at best V(same_hosts), V(info) nothing less.
+          type: str
+          sample: warning
     kit_hosts:
       description: The hosts whose kits it holds.
       type: list
@@ -231,6 +318,50 @@ entries:
       type: list
       elements: str
       sample: []
+    certificates:
+      description: The certificates of its kits by the day O(at). Null where its manifest tells of none.
+      type: dict
+      contains:
+        at:
+          description: The day.
+          type: str
+          sample: "2027-12-01T00:00:00Z"
+        certificate_count:
+          description: How many certificates its manifest tells of.
+          type: int
+          sample: 17
+        expired_count:
+          description: How many of them will have expired.
+          type: int
+          sample: 11
+        expired:
+          description: Those, by host and standard name, the first to end first, the first 20.
+          type: list
+          elements: dict
+          sample: [{"host": "cp1", "name": "apiserver.crt", "not_after": "2027-11-23T14:40:11Z"}]
+        restorable_until:
+          description:
+            - When the first of those ends that a restored control plane starts with - etcd's and the API server's, those of the
+              kubeconfigs of controller manager, scheduler and kubelet, the authorities. Up to then it restores without renewing.
+            - Leaves of k3s and rke2 do not count, which renew them when they start. Null if there is none.
+          type: str
+          sample: "2027-11-23T14:40:11Z"
+        restorable_until_of:
+          description: Which one that is.
+          type: dict
+          sample: {"host": "cp1", "name": "apiserver.crt"}
+        ca_ends_at:
+          description: When the first authority ends. Up to then leaves can be renewed with its key.
+          type: str
+          sample: "2036-11-20T14:40:11Z"
+        ca_ends_of:
+          description: Which one that is.
+          type: dict
+          sample: {"host": "cp1", "name": "ca.crt"}
+        meaning:
+          description: The same in words.
+          type: str
+          sample: Restorable without renewing until 2027-11-23T14:40:11Z, when apiserver.crt of cp1 ends.
     proof:
       description:
         - What its newest drill found. Null if there is no proof that an allowed signer signed of this very entry and image,
@@ -300,6 +431,54 @@ proven:
       description: The scratch node.
       type: str
       sample: scratch1
+escrow:
+  description: For each recipient of each part of each cluster's newest usable entry, whether it can still be opened.
+  type: list
+  elements: dict
+  returned: success and O(identities) is given
+  contains:
+    etcd_cluster:
+      description: The cluster.
+      type: str
+      sample: prod
+    etcd_instance:
+      description: Which of its etcds.
+      type: str
+      sample: main
+    entry:
+      description: The entry. Null where there is no usable one.
+      type: str
+      sample: 20261123T145000Z-7c9e1a2b
+    part:
+      description: V(data), V(encryption) or V(pki).
+      type: str
+      sample: data
+    recipient:
+      description: The public key. Null for a part that is not sealed.
+      type: str
+      sample: age1e8r0cg2lk2c642073qytw4emwuqqzr8n05gjehjaqhym2rxlf4aq2ylvfu
+    state:
+      description:
+        - V(opens) - every file of the part was opened with an identity at hand. V(not_checked) - there is none for this recipient,
+          or it cannot be used. V(failed) - there is one, and a file does not open. V(unsealed) - no key is needed.
+      type: str
+      sample: opens
+    by:
+      description: The identity file.
+      type: str
+      sample: /media/safe/escrow.identity
+    detail:
+      description: What was done, or why it failed.
+      type: str
+      sample: Every file was opened.
+    file_count:
+      description: How many files of the part are sealed to it.
+      type: int
+      sample: 2
+    clear_bytes:
+      description: What came out of them.
+      type: int
+      sample: 20978112
 query_result:
   description: What O(query) gave.
   type: raw
@@ -317,9 +496,14 @@ import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
+    escrow,
     listing,
     names,
     store,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.forecast import (
+    forecast,
+    time_of,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.proven import Proven
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.summary import summary
@@ -330,6 +514,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "query": {"type": "str"},
     "latest": {"type": "bool", "default": False},
     "before": {"type": "str"},
+    "at": {"type": "str"},
+    "identities": _argspec.IDENTITY["identities"],
     "verify": {
         "type": "str",
         "choices": ["none", "signature", "files"],
@@ -342,6 +528,8 @@ def action(call: _module.Call) -> _module.Outcome:
     """List the entries."""
     params = call.params
     place = store.open_store(params["archive"])
+    now = _time.now()
+    at = time_of(params["at"], now=now)
     query = listing.compile_query(params["query"]) if params["query"] else None
     prefixes = _prefixes(place, params)
     signers = None if params["verify"] == "none" else _argspec.signers(params)
@@ -354,17 +542,29 @@ def action(call: _module.Call) -> _module.Outcome:
         depth=params["verify"],
     )
     proven = Proven(place, signers)
-    entries = [{**summary(entry), "proof": proven.told(entry)} for entry in found]
+    entries = [
+        {
+            **summary(entry),
+            "certificates": forecast(entry.manifest, at=at),
+            "proof": proven.told(entry),
+        }
+        for entry in found
+    ]
     usable = [told for told, entry in zip(entries, found) if listing.is_usable(entry)]
     result = {
         "entries": entries,
         "entry_count": len(entries),
         "latest": usable[0] if usable else None,
-        "proven": proven.newest(prefixes, now=_time.now()),
+        "proven": proven.newest(prefixes, now=now),
     }
     if query:
         result["query_result"] = query(entries)
-    return _module.Outcome(result, warnings=proven.warnings)
+    warnings = list(proven.warnings)
+    if params["identities"]:
+        checked, said = escrow.check(place, prefixes, found, params["identities"])
+        result["escrow"] = [each.as_dict() for each in checked]
+        warnings += said
+    return _module.Outcome(result, warnings=warnings)
 
 
 def _prefixes(place: store.DirectoryStore, params: t.Mapping[str, t.Any]) -> list[names.Prefix]:

@@ -22,11 +22,11 @@ def show(entries: t.Mapping[str, t.Sequence[Entry]], *, runs: int) -> list[str]:
             raise Failed(f"{cluster}: {len(found)} entries are archived after {runs} backups.")
         lines += ["", *(_line(entry) for entry in found), *_details(found)]
         for entry in found:
-            if not entry["verified"] or entry["completeness"] != "full":
+            if not entry["verified"] or entry["completeness"] != "complete":
                 shown = "\n".join(lines)
                 raise Failed(
                     f"{shown}\n\n{cluster}: entry {entry['id']} is {entry['trust']} and "
-                    f"{entry['completeness']}: {entry['reason'] or entry['warnings']}"
+                    f"{entry['completeness']}: {entry['reason'] or entry['lacks'] or entry['warnings']}"
                 )
     return [*lines, ""]
 

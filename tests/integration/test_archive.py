@@ -196,7 +196,8 @@ PLAY = """
           - all.entry_count == 1
           - all.latest.verified
           - not all.changed
-          - all.entries[0].completeness == 'full'
+          - all.entries[0].completeness == 'data_only'
+          - "'no_etcd_ca' in all.entries[0].lacks | map(attribute='code')"
           - newest.query_result == [[all.latest.id, 'trusted']]
           - older.entry_count == 0
           - older.latest is none

@@ -17,6 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.manifes
     File,
     Identity,
     Kit,
+    KitEncryption,
     Kubernetes,
     Lineage,
     Manifest,
@@ -142,6 +143,7 @@ def assemble(
             secrets=dict(kubernetes.get("secrets") or {}),
             version=kubernetes.get("version"),
             etcd_prefix=kubernetes.get("etcd_prefix"),
+            encrypted=_counts(kubernetes.get("encrypted")),
         ),
         snapshot=Snapshot(
             revision=_need(snapshot, "revision", "the snapshot"),
@@ -189,6 +191,10 @@ def _need(record: _Json, name: str, what: str) -> t.Any:
             "and was not in check mode.",
         )
     return record[name]
+
+
+def _counts(value: t.Any) -> dict[str, int] | None:
+    return None if value is None else dict(value)
 
 
 def _texts(value: t.Any) -> tuple[str, ...]:
@@ -246,12 +252,22 @@ def _kit(item: _Json, members: tuple[Member, ...]) -> Kit:
             f"snapshot does not have ({', '.join(member.id for member in members)}).",
             hint="Give the kits of that cluster's hosts; see etcd_cluster in the inventory.",
         )
-    kit = _need(item["result"], "kit", f"the kit of {item['host']}")
+    result = item["result"]
+    kit = _need(result, "kit", f"the kit of {item['host']}")
+    encryption = result.get("encryption")
     return Kit(
         host=item["host"],
         present=_texts(kit.get("present")),
         missing=_texts(kit.get("missing")),
         member_id=member_id or None,
+        layout=result.get("layout"),
+        excluded=_texts(kit.get("excluded")),
+        encryption=KitEncryption(
+            providers=_texts(encryption.get("providers")),
+            key_names=_texts(encryption.get("key_names")),
+        )
+        if encryption
+        else None,
     )
 
 

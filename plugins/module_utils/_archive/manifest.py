@@ -19,6 +19,7 @@ __all__ = [
     "File",
     "Identity",
     "Kit",
+    "KitEncryption",
     "Kubernetes",
     "Lineage",
     "Manifest",
@@ -130,6 +131,8 @@ class Kubernetes:
     secrets: t.Mapping[str, int]
     version: str | None = None
     etcd_prefix: str | None = None
+    encrypted: t.Mapping[str, int] | None = None
+    """Encrypted objects of every resource per `provider/key name`; None: not told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +209,15 @@ class WheelhouseFile:
 
 
 @dataclasses.dataclass(frozen=True)
+class KitEncryption:
+    """What a host's encryption-at-rest configuration names, without its keys."""
+
+    providers: tuple[str, ...]
+    key_names: tuple[str, ...]
+    """`provider/name`, spelled as in the counts of encrypted objects."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Kit:
     """What a host's kit holds, by standard names."""
 
@@ -213,6 +225,11 @@ class Kit:
     present: tuple[str, ...]
     missing: tuple[str, ...]
     member_id: str | None = None
+    layout: str | None = None
+    excluded: tuple[str, ...] = ()
+    """Left out as asked."""
+    encryption: KitEncryption | None = None
+    """None: not told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,6 +323,7 @@ _NESTED: dict[tuple[str, str], type] = {
     ("Manifest", "tools"): Tool,
     ("Manifest", "wheelhouse"): WheelhouseFile,
     ("Manifest", "kit"): Kit,
+    ("Kit", "encryption"): KitEncryption,
     ("Manifest", "certificates"): Certificate,
 }
 

@@ -150,7 +150,11 @@ MANIFEST_V1: _Schema = {
             ),
             "kubernetes": _object(
                 {"object_count": _COUNT, "resources": _map(_COUNT), "secrets": _map(_COUNT)},
-                {"version": _or_null(_TEXT), "etcd_prefix": _or_null(_TEXT)},
+                {
+                    "version": _or_null(_TEXT),
+                    "etcd_prefix": _or_null(_TEXT),
+                    "encrypted": _or_null(_map(_COUNT)),
+                },
             ),
             "snapshot": _object(
                 {
@@ -201,7 +205,14 @@ MANIFEST_V1: _Schema = {
             "kit": _list(
                 _object(
                     {"host": _NAME, "present": _list(_TEXT), "missing": _list(_TEXT)},
-                    {"member_id": _or_null(_ID64)},
+                    {
+                        "member_id": _or_null(_ID64),
+                        "layout": _or_null(_NAME),
+                        "excluded": _list(_TEXT),
+                        "encryption": _or_null(
+                            _object({"providers": _list(_TEXT), "key_names": _list(_TEXT)})
+                        ),
+                    },
                 )
             ),
             "certificates": _list(

@@ -8,10 +8,15 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.completeness import judge
+
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.entries import Entry
 
-__all__ = ["summary"]
+__all__ = ["FIRST", "summary"]
+
+# So many of a list are told of each entry, beside their count.
+FIRST = 20
 
 
 def summary(entry: Entry) -> dict[str, t.Any]:
@@ -27,7 +32,7 @@ def summary(entry: Entry) -> dict[str, t.Any]:
     }
     if found is None:
         return {**result, **dict.fromkeys(_OF_MANIFEST)}
-    members, without = found.cluster.members, found.members_without_kit
+    verdict = judge(found)
     told = {
         "created_at": found.created_at,
         "mode": found.mode,
@@ -43,10 +48,12 @@ def summary(entry: Entry) -> dict[str, t.Any]:
         "sha256": found.snapshot.sha256,
         "source_member": found.snapshot.source_member.name,
         "source_host": found.snapshot.source_host,
-        "member_count": len(members),
-        "completeness": _completeness(len(found.kit), without),
+        "member_count": len(found.cluster.members),
+        "completeness": verdict.completeness.value,
+        "lack_count": len(verdict.lacks),
+        "lacks": [lack.as_dict() for lack in verdict.lacks[:FIRST]],
         "kit_hosts": [kit.host for kit in found.kit],
-        "members_without_kit": list(without),
+        "members_without_kit": list(found.members_without_kit),
         "members_without_host": list(found.cluster.members_without_host),
         "missing_hosts": list(found.cluster.missing_hosts),
         "sealed": found.sealed,
@@ -58,12 +65,6 @@ def summary(entry: Entry) -> dict[str, t.Any]:
     if list(told) != list(_OF_MANIFEST):
         raise AssertionError("_OF_MANIFEST and what a manifest tells have drifted apart")
     return {**result, **told}
-
-
-def _completeness(kits: int, without: tuple[str, ...]) -> str:
-    if not kits:
-        return "data_only"
-    return "partial" if without else "full"
 
 
 _OF_MANIFEST = (
@@ -83,6 +84,8 @@ _OF_MANIFEST = (
     "source_host",
     "member_count",
     "completeness",
+    "lack_count",
+    "lacks",
     "kit_hosts",
     "members_without_kit",
     "members_without_host",

@@ -133,7 +133,9 @@ def test_finish_gives_a_trusted_entry(bench: Bench) -> None:
     assert (judged.trust, judged.reason, judged.verified) == (TrustState.TRUSTED, "", True)
     assert judged.manifest == finished.entry.manifest
     told = summary(judged)
-    assert told["completeness"] == "full"
+    assert told["completeness"] == "data_only"
+    assert "no_encryption_config" in [lack["code"] for lack in told["lacks"]]
+    assert told["lack_count"] > len(told["lacks"]) == 20
     assert told["sealed"] is True
     assert told["source_host"] == "cp2"
     assert told["warnings"][0] == "NOSPACE is raised"
@@ -155,14 +157,14 @@ def test_finish_manifest_says_who_lived_where(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kits", "completeness", "without"),
-    [((), "data_only", ["cp1", "cp2", "cp3"]), (("cp2",), "partial", ["cp1", "cp3"])],
+    ("kits", "code", "without"),
+    [((), "no_kit", ["cp1", "cp2", "cp3"]), (("cp2",), "no_etcd_ca", ["cp1", "cp3"])],
 )
 def test_finish_without_all_kits_says_so(
-    bench: Bench, kits: tuple[str, ...], completeness: str, without: list[str]
+    bench: Bench, kits: tuple[str, ...], code: str, without: list[str]
 ) -> None:
     told = summary(bench.add(kits=kits).entry)
-    assert (told["completeness"], told["members_without_kit"]) == (completeness, without)
+    assert (told["lacks"][0]["code"], told["members_without_kit"]) == (code, without)
 
 
 def test_start_two_at_once_both_become_entries(bench: Bench, reliability: t.Any) -> None:

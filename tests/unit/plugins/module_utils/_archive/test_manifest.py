@@ -46,8 +46,20 @@ def test_from_json_golden_reads_and_writes_the_same() -> None:
     assert found.cluster.members[0].layout == manifest.MemberLayout(
         kind="kubeadm", data_dir="/var/lib/etcd", data_dir_is_mount=False
     )
+    assert found.kit[0].encryption == manifest.KitEncryption(
+        providers=("aescbc", "identity"), key_names=("aescbc/key1",)
+    )
     assert found.checks_passed
     assert found.sealed
+
+
+def test_from_json_first_manifest_is_read_for_ever() -> None:
+    # As version 0.1.0 wrote it at first: fields that came later are not known, which is no value.
+    found = manifest.from_json((FIXTURES / "manifest-v1-first.json").read_bytes(), "first")
+    assert found.kubernetes.encrypted is None
+    assert [(kit.layout, kit.encryption, kit.excluded) for kit in found.kit] == [(None, None, ())]
+    again = manifest.from_json(found.to_json(), "again")
+    assert again == found
 
 
 @pytest.fixture
