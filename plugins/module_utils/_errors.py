@@ -25,6 +25,7 @@ EtcdToolError
 ├── SealError                  recipients or identities can't be used
 │   ├── KeyMissing             no identity that was given opens what is sealed
 │   └── SealDamaged            a sealed file is damaged or cut off
+├── CertificatesUnsound        findings about certificates are as bad as fail_on says
 ├── KitError                   a file of the control plane can't be taken
 ├── TransferError              a file did not arrive whole
 ├── ManifestInvalid            a manifest, proof or record breaks its schema
@@ -50,6 +51,7 @@ __all__ = [
     "AuthenticationFailed",
     "CageRefused",
     "CertificateRejected",
+    "CertificatesUnsound",
     "ClockImplausible",
     "ClusterRefused",
     "DatabaseInvalid",
@@ -237,6 +239,12 @@ class KeyMissing(SealError):
     """No identity that was given opens what is sealed."""
 
     kind = "key_missing"
+
+
+class CertificatesUnsound(EtcdToolError):
+    """Findings about certificates are as bad as `fail_on` says."""
+
+    kind = "certificates"
 
 
 class KitError(EtcdToolError):

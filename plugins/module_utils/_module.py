@@ -53,6 +53,8 @@ class Outcome:
     changed: bool = False
     warnings: t.Sequence[str] = ()
     diff: t.Mapping[str, t.Any] | None = None
+    failed: EtcdToolError | None = None
+    """Why the task fails although all of `result` is there."""
 
 
 class _Module(AnsibleModule):
@@ -131,6 +133,12 @@ def run(
     result = dict(outcome.result)
     if outcome.diff is not None and module._diff:
         result["diff"] = dict(outcome.diff)
+    if outcome.failed:
+        module.fail_json(
+            msg=str(outcome.failed),
+            changed=outcome.changed,
+            **{**result, "error": outcome.failed.as_dict()},
+        )
     module.exit_json(changed=outcome.changed, **result)
 
 

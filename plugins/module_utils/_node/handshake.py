@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import EtcdToolError
 
-__all__ = ["Seen", "Target", "see", "see_all"]
+__all__ = ["Request", "Seen", "Target", "see", "see_all"]
 
 _HANDSHAKE_RECORD = 22  # RFC 5246, 6.2.1
 _CERTIFICATE_MESSAGE = 11  # RFC 5246, 7.4
@@ -39,6 +39,14 @@ class Target:
 
 
 @dataclasses.dataclass(frozen=True)
+class Request:
+    """A target, and the paths of a certificate and its key to show where one is wanted."""
+
+    target: Target
+    client_certificate: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Seen:
     """What was served: the leaf's DER, or why none was seen."""
 
@@ -50,25 +58,23 @@ class _Unseen(EtcdToolError):
     """No certificate was seen; says why."""
 
 
-def see_all(
-    targets: t.Iterable[Target],
-    *,
-    timeout: float,
-    client_certificate: tuple[str, str] | None = None,
-) -> dict[Target, Seen]:
+def see_all(requests: t.Iterable[Request], *, timeout: float) -> dict[Target, Seen]:
     """Look at every target at the same time: the slowest one takes `timeout` seconds.
 
     A thread that the system's name resolution holds is left behind; it ends with the process.
     """
-    wanted = list(dict.fromkeys(targets))
+    wanted = {request.target: request for request in requests}
     answers: queue.SimpleQueue[tuple[Target, Seen]] = queue.SimpleQueue()
 
-    def work(target: Target) -> None:
-        answers.put((target, see(target, timeout=timeout, client_certificate=client_certificate)))
+    def work(request: Request) -> None:
+        client = request.client_certificate
+        answers.put(
+            (request.target, see(request.target, timeout=timeout, client_certificate=client))
+        )
 
     deadline = _time.monotonic() + timeout + _GRACE_SECONDS
-    for target in wanted:
-        threading.Thread(target=work, args=(target,), daemon=True).start()
+    for request in wanted.values():
+        threading.Thread(target=work, args=(request,), daemon=True).start()
     found: dict[Target, Seen] = {}
     while len(found) < len(wanted):
         try:
@@ -90,7 +96,7 @@ def see(
     server shows the certificate that it serves by default.
 
     :param timeout: seconds for all of it.
-    :param client_certificate: paths of a certificate and its key to show where one is wanted.
+    :param client_certificate: as in Request.
     """
     deadline = _time.monotonic() + timeout
     try:

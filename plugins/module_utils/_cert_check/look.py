@@ -1,0 +1,239 @@
+# Copyright (c) 2026, controlplane.etcd authors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a host has that carries certificates: files, kubeconfigs, and what could not be looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import re
+import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    KitError,
+    LayoutError,
+    OptionInvalid,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit.collect import collect
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit.host import Host, find_host
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit.model import (
+    Collection,
+    Taken,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit.notes import Note, NoteKind
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit.tree import HostTree, shown
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.places import (
+    Folder,
+    Places,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._pki import (
+    checks,
+    kubeconfig,
+    reading,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model import (
+    Carrier,
+    Finding,
+)
+
+__all__ = ["Looked", "look"]
+
+_ENDINGS = (".crt", ".pem", ".cer", ".cert", ".der", ".key", ".pub")
+_KUBECONFIGS = frozenset(name for name in names.KUBERNETES_DIR.values() if name.endswith(".conf"))
+_KUBECONFIG_ENDINGS = (".conf", ".kubeconfig")
+# What the kubelet's certificate manager leaves of earlier turns (client-go
+# util/certificate/certificate_store.go); the link …-current.pem leads to the one that counts.
+_ROTATED = re.compile(r"kubelet-(?:client|server)-\d{4}(?:-\d\d){5}\.pem\Z")
+_RANCHER = ("k3s", "rke2")
+# What k3s and rke2 keep for their agent (k3s-io/k3s pkg/agent/config/config.go).
+_OF_AGENT = {
+    "agent/serving-kubelet.crt": "kubelet/pki/kubelet.crt",
+    "agent/serving-kubelet.key": "kubelet/pki/kubelet.key",
+    "agent/client-kubelet.crt": "kubelet/client-current.pem",
+    "agent/kubelet.kubeconfig": "kubelet.conf",
+}
+_ASKED = "extra_paths"  # what the collector calls a path that somebody named
+_DEPTH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """What lies on a host."""
+
+    layout: str
+    """LayoutKind's value; empty where only `paths` were looked at."""
+    host: Host | None
+    files: tuple[Taken, ...]
+    carriers: tuple[Carrier, ...]
+    """Files and fields with certificates or keys, or that should have some."""
+    users: tuple[kubeconfig.EntryPair, ...]
+    """Users of kubeconfigs."""
+    unused: frozenset[str]
+    """Paths of files that nothing is known to read."""
+    links: t.Mapping[str, str]
+    """Every path that leads to a file -> the file's own."""
+    findings: tuple[Finding, ...]
+
+
+def look(
+    kind: str = "auto",
+    *,
+    certificates_dir: str | None = None,
+    static_pod_path: str | None = None,
+    data_dir: str | None = None,
+    paths: t.Sequence[str] = (),
+    root: str = "/",
+) -> Looked:
+    """Look at a host as its layout has it, or at `paths` only.
+
+    :raises LayoutError: there is no control plane that we know.
+    :raises OptionInvalid: nothing lies at `paths`.
+    :raises KitError: nothing can be read.
+    """
+    tree = HostTree(root)
+    if paths:
+        return _read(tree, "", None, _collect_paths(tree, paths))
+    host = find_host(
+        kind,
+        certificates_dir=certificates_dir,
+        static_pod_path=static_pod_path,
+        data_dir=data_dir,
+        root=root,
+    )
+    try:
+        collection = collect(tree, host.places)
+    except KitError as exc:
+        raise LayoutError(exc.message, hint=exc.hint, path=exc.path) from exc
+    return _read(tree, host.places.layout, host, collection)
+
+
+def _collect_paths(tree: HostTree, paths: t.Sequence[str]) -> Collection:
+    known = {**names.KUBEADM_PKI, **names.KUBERNETES_DIR}
+    below = {f"{folder}/{name}": name for folder in ("pki", "ssl") for name in names.KUBEADM_PKI}
+    folders, files = [], []
+    for path in paths:
+        found = tree.resolve(path)
+        if found and found.is_folder:
+            folders.append(Folder(path, _ASKED, depth=_DEPTH, names={**known, **below}))
+        else:
+            files.append(path)
+    # Links may lead from one path into another.
+    places = Places("", (), tuple(folders), (), "")
+    try:
+        return collect(tree, places, extra_paths=files)
+    except KitError as exc:
+        raise OptionInvalid(
+            f"Nothing was found at {', '.join(shown(path) for path in paths)} (option paths): "
+            + exc.message.partition(": ")[2],
+            hint="Name files or folders of this host.",
+            path=shown(paths[0]),
+        ) from exc
+
+
+def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection) -> Looked:
+    carriers: list[Carrier] = []
+    users: list[kubeconfig.EntryPair] = []
+    findings = [_noted(note) for note in collection.notes if _concerns(note, collection)]
+    if host is not None:
+        findings += [
+            checks.not_looked_at(host.places.folders[-1].path, text) for text in host.warnings
+        ]
+    unused = set()
+    folder_reasons = {folder.why for folder in host.places.folders} if host else set()
+    for file in collection.files:
+        name = _name_of(file, layout)
+        passed_by = host is not None and name is None and set(file.why) <= folder_reasons
+        if passed_by and _ROTATED.search(file.path):
+            continue
+        if _is_kubeconfig(file, name):
+            found = kubeconfig.parse(shown(file.path), file.content.data, name=name, **_owner(file))
+            carriers += found.embedded
+            users += found.pairs
+            if found.problem:
+                carriers.append(_carrier(file, name, reading.unreadable(found.problem)))
+        elif _may_carry(file, name):
+            carriers.append(_carrier(file, name, reading.read(file.content.data)))
+            if passed_by and layout not in _RANCHER:
+                unused.add(shown(file.path))
+    links = {shown(file.path): shown(file.path) for file in collection.files}
+    for file in collection.files:
+        for link in file.links:
+            links.setdefault(shown(link), shown(file.path))
+    return Looked(
+        layout=layout,
+        host=host,
+        files=collection.files,
+        carriers=tuple(carriers),
+        users=tuple(users),
+        unused=frozenset(unused),
+        links=links,
+        findings=tuple(findings),
+    )
+
+
+def _name_of(file: Taken, layout: str) -> str | None:
+    if file.names:
+        return file.names[0]
+    if layout in _RANCHER:
+        folder = posixpath.basename(posixpath.dirname(file.path))
+        return _OF_AGENT.get(f"{folder}/{posixpath.basename(file.path)}")
+    return None
+
+
+def _is_kubeconfig(file: Taken, name: str | None) -> bool:
+    if name in _KUBECONFIGS:
+        return True
+    if file.parsed.kind == "Config":
+        return any("clusters" in each or "users" in each for each in file.parsed.documents)
+    # One that is broken or cut off.
+    return file.path.endswith(".kubeconfig") or (
+        file.path.endswith(_KUBECONFIG_ENDINGS)
+        and bool(file.parsed.problem)
+        and b"current-context" in file.content.data
+    )
+
+
+def _may_carry(file: Taken, name: str | None) -> bool:
+    if (name or file.path).endswith(_ENDINGS) or file.path.endswith(_ENDINGS):
+        return True
+    if file.parsed.kind is not None or name in names.MANIFESTS.values():
+        return False
+    return b"-----BEGIN " in file.content.data
+
+
+def _owner(file: Taken) -> dict[str, int]:
+    meta = file.content.meta
+    return {"mode": meta.mode, "uid": meta.uid, "gid": meta.gid}
+
+
+def _carrier(file: Taken, name: str | None, contents: t.Any) -> Carrier:
+    return Carrier(path=shown(file.path), name=name, contents=contents, **_owner(file))
+
+
+def _concerns(note: Note, collection: Collection) -> bool:
+    """Tell whether a note means that a certificate may not have been looked at."""
+    if note.kind in (NoteKind.USUAL, NoteKind.TAKEN_ANYWAY):
+        return False
+    if note.kind is NoteKind.MISSING:
+        return (note.path or "").endswith((*_ENDINGS, *_KUBECONFIG_ENDINGS)) or (
+            note.path is not None and _ASKED in note.text
+        )
+    if note.kind is NoteKind.NOT_PARSED:
+        # A kubeconfig tells its problem itself.
+        return any(
+            file.path == note.path and not _is_kubeconfig(file, _name_of(file, ""))
+            for file in collection.files
+            if set(file.names) & {*names.MANIFESTS.values(), "kubelet/config.yaml", "etcd/config"}
+        )
+    return True
+
+
+def _noted(note: Note) -> Finding:
+    where = shown(note.path or "")
+    if note.kind is NoteKind.MISSING:
+        return dataclasses.replace(
+            checks.missing(posixpath.basename(where), where), message=f"{note.reason}."
+        )
+    return checks.not_looked_at(where, note.reason)
