@@ -22,6 +22,7 @@ import stat
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _files, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names import DELIVERY
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     OptionInvalid,
     SpaceMissing,
@@ -35,9 +36,6 @@ _MANIFEST = "manifest.json"
 _OWNER = ".owner.json"
 _INCOMING = ".incoming"
 _KEYS = "/run/controlplane-etcd"
-_NAME = re.compile(
-    r"controlplane-etcd-delivery-\d{8}T\d{6}Z-[0-9a-f]{8}-(?P<label>[0-9a-f]{8})-[0-9a-f]{8}"
-)
 _PART = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:@%+-]*")
 # What else is written: the manifest, names.
 _SMALL_BYTES = 1 << 20
@@ -93,7 +91,7 @@ def _seen(path: str) -> dict[str, t.Any] | None:
     that files came to (it is the connection's user's) where its delivery is gone.
     """
     base = _without_incoming(path)
-    known = _NAME.fullmatch(os.path.basename(base))
+    known = DELIVERY.fullmatch(os.path.basename(base))
     if known is None:
         return None
     with contextlib.suppress(OSError):
@@ -150,7 +148,7 @@ def begin(
             path=dest_dir,
         )
     name = f"controlplane-etcd-delivery-{entry}-{label}-{secrets.token_hex(4)}"
-    if not _NAME.fullmatch(name):
+    if not DELIVERY.fullmatch(name):
         raise OptionInvalid(f"{name!r} cannot be the name of a delivery.")
     path = os.path.join(dest_dir, name)
     try:
@@ -295,7 +293,7 @@ def exists(delivery: str) -> bool:
 
 
 def _check_is_delivery(path: str) -> None:
-    if not os.path.isabs(path) or not _NAME.fullmatch(os.path.basename(path)):
+    if not os.path.isabs(path) or not DELIVERY.fullmatch(os.path.basename(path)):
         raise OptionInvalid(
             f"{path} is not the folder of a delivery.",
             hint="Give the delivery that etcd_deliver returned.",
@@ -366,7 +364,7 @@ def _sweep_keys() -> None:
     with contextlib.suppress(FileNotFoundError):
         found = os.listdir(_KEYS)
     for name in found:
-        if not name.endswith(".key") or not _NAME.fullmatch(name[: -len(".key")]):
+        if not name.endswith(".key") or not DELIVERY.fullmatch(name[: -len(".key")]):
             continue
         path = os.path.join(_KEYS, name)
         with contextlib.suppress(OSError, ValueError):

@@ -13,6 +13,7 @@ import secrets
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 
 __all__ = [
+    "DELIVERY",
     "MAIN",
     "Prefix",
     "check_file_name",
@@ -24,7 +25,12 @@ __all__ = [
 ]
 
 MAIN = "main"
-_ENTRY = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+_ENTRY_TEXT = r"(\d{8}T\d{6}Z)-[0-9a-f]{8}"
+_ENTRY = re.compile(_ENTRY_TEXT)
+DELIVERY = re.compile(
+    rf"controlplane-etcd-delivery-{_ENTRY_TEXT}-(?P<label>[0-9a-f]{{8}})-[0-9a-f]{{8}}"
+)
+"""How a delivery of an entry is called on a host; `label` tells whose it is."""
 _STAMP = "%Y%m%dT%H%M%SZ"
 # Inventory names may be IPv6 addresses; none of these can leave its folder or hide.
 _PART = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:@%+-]{0,199}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
@@ -18,6 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     schemas,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.names import DELIVERY
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ManifestInvalid,
     OptionInvalid,
@@ -37,7 +37,6 @@ __all__ = ["Plan", "Program", "plan", "removable"]
 
 _MIB = 1 << 20
 _MANIFEST = "manifest.json"
-_DELIVERY = re.compile(r"controlplane-etcd-delivery-[0-9A-Za-z-]+")
 _DATA = ("data.db.zst.age", "data.db.zst")
 # etcd allocates two of these ahead (server/storage/wal, SegmentSizeBytes).
 _WAL_BYTES = 2 * 64 * _MIB
@@ -100,7 +99,7 @@ def removable(wish: Wish) -> tuple[str, ...]:
 
     :raises OptionInvalid: the paths are not those of a delivery: a drill would remove other things.
     """
-    if not _DELIVERY.fullmatch(os.path.basename(wish.delivery)) or os.path.islink(wish.delivery):
+    if not DELIVERY.fullmatch(os.path.basename(wish.delivery)) or os.path.islink(wish.delivery):
         raise OptionInvalid(
             f"{wish.delivery} is not the folder of a delivery.",
             hint="Set delivery to what etcd_deliver returned.",

@@ -206,6 +206,9 @@ class BackupLab:
             (self.root / name).mkdir(mode=0o755)
         identities = [pyrage.x25519.Identity.generate() for _turn in range(2)]
         self.recipients = [str(each.to_public()) for each in identities]
+        self.identity = self.root / "keys" / "identity"
+        self.identity.touch(mode=0o600)
+        self.identity.write_text(f"{identities[0]}\n")
         self.signing_key = self.new_key("sign")
         (self.root / "ansible.cfg").write_text(
             "[defaults]\n"
