@@ -282,15 +282,12 @@ def _identities_of(path: str, data: bytes) -> list[t.Any]:
         lines = [line.strip() for line in data.decode("ascii", "replace").splitlines()]
         found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and line[0] != "#"]
     except pyrage.IdentityError as exc:
-        locked = "must be decrypted" in str(exc)
-        raise SealError(
-            f"Identity file {path} "
-            + (
-                "is protected by a passphrase." if locked else "holds no identity that can be used."
-            ),
-            hint=IDENTITY_HINT,
-            path=path,
-        ) from exc
+        why = "holds no identity that can be used."
+        if "must be decrypted" in str(exc):
+            why = "is protected by a passphrase."
+        elif b"AGE-PLUGIN-" in data:
+            why = "holds the identity of an age plugin, which can be used with age itself only."
+        raise SealError(f"Identity file {path} {why}", hint=IDENTITY_HINT, path=path) from exc
     if not found:
         raise SealError(f"Identity file {path} holds no identity.", hint=IDENTITY_HINT, path=path)
     return found

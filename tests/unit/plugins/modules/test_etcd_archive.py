@@ -100,10 +100,19 @@ def test_add_and_info_return_what_they_document(where: dict[str, t.Any]) -> None
     told = documented("etcd_archive_add")
     assert {*started, *added} - {*SHARED, *OF_PATH, *told} == set()
     assert told - {*started, *added} == {"error"}
-    listed = ask("etcd_archive_info", query="[0].id", **where)
+    identity = Path(where["signing_key"])
+    listed = ask("etcd_archive_info", query="[0].id", at="30d", identities=[str(identity)], **where)
     assert {*listed} - {*SHARED} == documented("etcd_archive_info") - {"error"}
+    assert set(listed["escrow"][0]) == documented("etcd_archive_info", "escrow")
+    assert [each["state"] for each in listed["escrow"]] == ["not_checked"]
+    said = json.dumps(listed["warnings"])  # core 2.19 and later put dictionaries around the texts
+    assert f"Escrow check: identity file {identity} opens nothing" in said
     assert set(listed["entries"][0]) == documented("etcd_archive_info", "entries")
-    assert listed["entries"][0] == {**added["entry"], "proof": None} == listed["latest"]
+    assert listed["entries"][0] == {**added["entry"], "proof": None, "certificates": None}
+    assert listed["entries"][0] == listed["latest"]
+    assert listed["entries"][0]["completeness"] == "data_only"
+    assert listed["entries"][0]["lacks"][0]["code"] == "no_kit"
+    assert "escrow" not in ask("etcd_archive_info", **where)
     nothing = dict.fromkeys(("entry", "finished_at", "rto_seconds", "node"))
     assert [{**each, **nothing} for each in listed["proven"]] == listed["proven"] != []
     assert (listed["entry_count"], listed["query_result"]) == (1, added["id"])
@@ -175,6 +184,7 @@ def test_add_bad_options_are_named(
         ({"query": "abs(@)"}, "option_invalid", "does not fit"),
         ({"before": "yesterday"}, "option_invalid", "before"),
         ({"before": "2026-11-23T14:50:00"}, "option_invalid", "offset"),
+        ({"at": "soon"}, "option_invalid", "Option at is neither a time nor a duration"),
         ({"archive": "/nowhere/archive"}, "archive", "/nowhere/archive"),
         ({"signing_key": None}, "option_invalid", "etcd_allowed_signers"),
     ],

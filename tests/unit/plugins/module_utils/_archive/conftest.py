@@ -42,6 +42,7 @@ class Bench:
     cluster_id: str = "cdf818194e3a8c32"
     kube_system_uid: str | None = "0c2f2a0e-6d8c-4d55-9d6b-5f0c1a7a9f5e"
     clear: bytes = b"an etcd image, or so\n" * 1000
+    more_recipients: tuple[str, ...] = ()
 
     @property
     def prefix(self) -> names.Prefix:
@@ -70,7 +71,7 @@ class Bench:
         self, folder: str, name: str, part: str, clear: bytes, *, sealed: bool = True
     ) -> dict[str, t.Any]:
         """Write a sealed file under a part's folder; return its record."""
-        recipients = (self.recipient,) if sealed else ()
+        recipients = (self.recipient, *self.more_recipients) if sealed else ()
         name = sealing.sealed_name(name, recipients)
         path = Path(folder, name)
         path.parent.mkdir(exist_ok=True)
