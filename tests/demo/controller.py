@@ -187,6 +187,14 @@ class Controller:
                 raise Failed(f"{path}: {proof['reason']}")
         return lines
 
+    def certificates(self, progress: t.Callable[[str], None]) -> list[str]:
+        """Return the table of all hosts' certificates; nobody but etcd serves any of them here."""
+        asked = json.dumps({"etcd_cert_check_served": False})
+        said = self._playbook(
+            "controlplane.etcd.cert_check", "-i", self._inventory, "-e", asked, progress=progress
+        )
+        return [line for text in REPORT.findall(said) for line in json.loads(text)]
+
     def rotation(self) -> list[str]:
         """Return what a rotation to a single entry would do, and why."""
         policy = json.dumps({"etcd_retention": {"keep_last": 1}})

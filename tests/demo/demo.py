@@ -1,7 +1,7 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Back up two real etcd clusters on this machine, twice, drill them, and show all: `make demo`.
+"""Back up two real etcd clusters on this machine, drill them, look at their certificates: `make demo`.
 
 Needs neither root nor Docker nor an etcd. Everything lies in .venv, in the project's cache folder
 and in a temporary folder, which is removed at the end as every process that was started is ended,
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import os
 import shutil
 import signal
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from demo import archive, children, keys, restore
 from demo.controller import Controller
 from demo.stages import Stages
-from lab import binaries, loopback, objects, versions
+from lab import binaries, loopback, objects, pki, versions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,7 +86,7 @@ def scratch_of(folder: Path) -> Path:
 
 def demo(folder: Path, *, copies: int) -> None:
     """Go through the stages."""
-    stages = Stages(12)
+    stages = Stages(13)
     version = versions.ETCD_DEFAULT
     print("controlplane.etcd: two real etcd clusters on loopback, backed up twice, and drilled\n")
     with stages.stage(f"etcd {version} from its Go modules (built once, then cached)") as stage:
@@ -133,6 +134,9 @@ def demo(folder: Path, *, copies: int) -> None:
             )
         with stages.stage("ansible-playbook controlplane.etcd.drill") as stage:
             stage.notes += controller.drill(stage.progress)
+        with stages.stage("ansible-playbook controlplane.etcd.cert_check") as stage:
+            stage.notes.append(_near_its_end(prod))
+            stage.notes += controller.certificates(stage.progress)
         with stages.stage("What a rotation to one entry would keep, and why") as stage:
             stage.notes += controller.rotation()
             stage.notes.append(controller.nothing_left())
@@ -150,6 +154,15 @@ def _a_day(cluster: loopback.Cluster) -> str:
         gone += int(cluster.etcdctl("del", prefix, "--prefix").get("deleted", 0))
     again = objects.fill(cluster, name=cluster.name)
     return f"{cluster.name}: {gone:,} objects gone, {again.change_count:,} changes after that"
+
+
+def _near_its_end(cluster: loopback.Cluster) -> str:
+    """Give one host a certificate that ends in twelve days; return what was done."""
+    name, member = list(cluster.members.items())[1]
+    end = pki.now() + dt.timedelta(days=12, hours=1)
+    made = pki.issue(cluster.pki.etcd_ca, "kube-apiserver-etcd-client", not_after=end)
+    made.write(Path(member.certificates_dir, "apiserver-etcd-client"))
+    return f"{name} was given an apiserver-etcd-client certificate of twelve days"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,16 @@ import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 
-__all__ = ["EtcdProcess", "Tool", "find_api_server", "find_etcd", "find_tools", "go_platform"]
+__all__ = [
+    "EtcdProcess",
+    "Started",
+    "Tool",
+    "find_api_server",
+    "find_etcd",
+    "find_started",
+    "find_tools",
+    "go_platform",
+]
 
 _PROGRAMS = ("etcd", "k3s", "k3s-server")  # k3s runs etcd inside its own process
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -59,6 +68,58 @@ class Tool:
     """What it runs on, in Go's words: linux-amd64, linux-arm64."""
     sha256: str | None
     """An archive has one file for all clusters of a version: this one is known by its bytes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A file that a running program was told of by a flag when it was started."""
+
+    component: str
+    pid: int
+    started_at: float
+    """Seconds since 1970, by the host's clock."""
+    flag: str
+
+
+def find_started(
+    flags: t.Mapping[str, t.Sequence[str]], paths: t.Iterable[str]
+) -> dict[str, list[Started]]:
+    """Return which of the programs' flags name which of these files, for programs that run.
+
+    `flags`: program -> flags. A file is known by what the process itself finds at the flag's path.
+    """
+    wanted = {inode: path for path in paths for inode in [_inode(path)] if inode is not None}
+    found: dict[str, list[Started]] = {}
+    for pid, argv in _running(tuple(flags)):
+        component = next(
+            (name for name in flags if name in (os.path.basename(argv[0]), _name(pid))), None
+        )
+        moment = _started_at(pid)
+        if component is None or moment is None:
+            continue
+        for flag in flags[component]:
+            for value in _values(argv, flag)[-1:]:
+                path = wanted.get(_inode(f"/proc/{pid}/root{value}") or (0, 0))
+                if path is not None:
+                    found.setdefault(path, []).append(Started(component, pid, moment, flag))
+    return found
+
+
+def _name(pid: int) -> str:
+    return os.path.basename(_program(pid))
+
+
+def _started_at(pid: int) -> float | None:
+    """Return when a process was started (proc_pid_stat(5), field 22; proc_stat(5), btime)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as source:
+            # The second field is the program's name, which may hold anything.
+            ticks = int(source.read().rpartition(b")")[2].split()[19])
+        with open("/proc/stat", "rb") as source:
+            booted = next(int(line.split()[1]) for line in source if line.startswith(b"btime "))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def find_etcd(data_dir: str) -> EtcdProcess | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
@@ -27,7 +28,7 @@ from .model import (
     Severity,
 )
 
-__all__ = ["check_clock", "check_served", "served_state"]
+__all__ = ["check_clock", "check_served", "check_started", "served_state"]
 
 
 def served_state(handshake: Handshake, *, on_disk: Carrier | None) -> str:
@@ -79,6 +80,37 @@ def check_served(
         role=handshake.role,
         layout=layout,
     )
+
+
+def check_started(
+    path: str,
+    *,
+    name: str | None,
+    written: dt.datetime,
+    component: str,
+    pid: int,
+    started: dt.datetime,
+    layout: str = "",
+) -> list[Finding]:
+    """Return whether a file that a program reads at its start only was written since.
+
+    The time of a file has whole seconds: one written in the second of the start counts as read.
+    """
+    if written <= started:
+        return []
+    return [
+        Finding(
+            kind=Kind.NOT_LOADED,
+            severity=Severity.WARNING,
+            subject=component,
+            where=path,
+            message=f"It was written on {_time.rfc3339(written)}, after {component} (pid {pid}) was "
+            f"started on {_time.rfc3339(started)}, which reads it at its start only: it goes on with "
+            "what was there before, until that ends.",
+            action=table.restarted(component, layout=layout),
+            name=name,
+        )
+    ]
 
 
 def check_clock(

@@ -22,6 +22,7 @@ __all__ = [
     "remaking",
     "renewal",
     "restart",
+    "restarted",
     "role_of",
 ]
 
@@ -216,10 +217,11 @@ def restart(role: str | None, *, layout: str) -> str:
         return "Restart what loads it."
     if layout in _RANCHER and known.loaded_by:
         return f"Restart it: systemctl restart {_RANCHER[layout]}."
-    return " ".join(_restarted(component, layout) for component in known.loaded_by)
+    return " ".join(restarted(component, layout=layout) for component in known.loaded_by)
 
 
-def _restarted(component: str, layout: str) -> str:
+def restarted(component: str, *, layout: str) -> str:
+    """Say how to restart one of the control plane's programs."""
     if component == "kubelet" and layout in ("kubeadm", "systemd"):
         return "Restart the kubelet: systemctl restart kubelet."
     if component == "etcd" and layout == "systemd":
