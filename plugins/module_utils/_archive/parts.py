@@ -17,7 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts im
 __all__ = ["RANCHER", "Part", "is_api_host", "of_api_host", "of_member", "shared"]
 
 RANCHER = ("k3s", "rke2")
-# What tells a host with an API server from one of etcd alone, where the layout does not.
+# What tells a host with an API server from one of etcd alone.
 _OF_API = frozenset(
     {
         "apiserver.crt",
@@ -73,8 +73,8 @@ def of_member(layout: str | None, *, tls: bool) -> tuple[Part, ...]:
 
 
 def is_api_host(layout: str | None, present: frozenset[str]) -> bool:
-    """Tell whether a host with this kit ran an API server."""
-    return layout in ("kubeadm", *RANCHER) or bool(_OF_API & present)
+    """Tell whether a host with this kit ran an API server; kubeadm and kubespray make etcd's, too."""
+    return layout in RANCHER or bool(_OF_API & present)
 
 
 def _ca_key(name: str, meaning: str) -> Part:

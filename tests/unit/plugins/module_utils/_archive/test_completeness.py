@@ -330,6 +330,27 @@ def test_hosts_of_etcd_alone_are_not_asked_for_an_api_server(
     assert (verdict.completeness, said(verdict)) == (COMPLETE, [])
 
 
+def test_kubeadm_hosts_of_etcd_alone_are_not_asked_for_an_api_server(
+    trees: dict[str, Roots], tmp_path: Path
+) -> None:
+    # kubeadm's "external etcd": hosts whose kubelet runs nothing but etcd's static pod.
+    roots = {host: copied(root, tmp_path / host) for host, root in trees["kubeadm"].items()}
+    for root in roots.values():
+        etc = root / "etc/kubernetes"
+        for path in [*etc.glob("*.conf"), *etc.glob("manifests/kube-*"), *etc.glob("pki/*.*")]:
+            path.unlink()
+        shutil.rmtree(etc / "enc")
+    etcd = [kit_of(host, root) for host, root in roots.items()]
+    api = kit_of("cp1", trees["kubeadm"]["cp1"])["result"]
+    for file in api["files"]:
+        file["name"] = file["name"].replace("cp1", "api1")
+    verdict = completeness.judge(manifest_of([*etcd, {"host": "api1", "result": api}]))
+    assert (verdict.completeness, said(verdict)) == (COMPLETE, [])
+    gone = completeness.judge(manifest_of(etcd))
+    assert gone.completeness is DATA_ONLY
+    assert {"no_api_server", "no_sa_key"} <= {code for code, _part, _hosts in said(gone)}
+
+
 def test_etcd_without_tls_needs_no_certificates(trees: dict[str, Roots], tmp_path: Path) -> None:
     roots = trees["kubeadm"]
     for number, name in enumerate(("etcd/server.crt", "etcd/ca.key", "apiserver-etcd-client.key")):
