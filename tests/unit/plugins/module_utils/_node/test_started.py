@@ -12,6 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.controlplane.etcd.plugins.module_utils._node import processes
 
 FLAGS = {"kube-scheduler": ("kubeconfig",), "etcd": ("trusted-ca-file",)}
