@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 import typing as t
 from dataclasses import dataclass
@@ -84,7 +85,6 @@ def make(
     usages: t.Sequence[str] | None = ("server", "client"),
     begins: dt.datetime = NOW - 10 * DAY,
     ends: dt.datetime = NOW + 300 * DAY,
-    signed_over: hashes.HashAlgorithm | None = None,
     constraints: bool = True,
     path_length: int | None = None,
     serial: int | None = None,
@@ -115,10 +115,37 @@ def make(
         )
     for extension in more:
         builder = builder.add_extension(extension, critical=False)
-    over = signed_over
-    if over is None and not isinstance(signer, ed25519.Ed25519PrivateKey):
-        over = hashes.SHA256()
+    over = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Made(builder.sign(signer, over), own)  # type: ignore[arg-type]
+
+
+_OIDS = {  # PKCS #1, under 1.2.840.113549.1.1
+    "sha256": bytes.fromhex("06092a864886f70d01010b"),
+    "sha1": bytes.fromhex("06092a864886f70d010105"),
+    "md5": bytes.fromhex("06092a864886f70d010104"),
+}
+_DIGEST_INFO = {  # RFC 8017, 9.2
+    "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
+    "md5": bytes.fromhex("3020300c06082a864886f70d020505000410"),
+}
+
+
+def sign_weakly(made: Made, by: Made, hash_name: str) -> bytes:
+    """Return the DER of a certificate by an RSA key, signed anew over SHA-1 or MD5.
+
+    cryptography makes none any more, so the signature is made by hand.
+    """
+    assert isinstance(by.key, rsa.RSAPrivateKey)
+    tbs = made.certificate.tbs_certificate_bytes.replace(_OIDS["sha256"], _OIDS[hash_name])
+    digest = _DIGEST_INFO[hash_name] + hashlib.new(hash_name, tbs, usedforsecurity=False).digest()
+    numbers = by.key.private_numbers()
+    modulus = numbers.public_numbers.n
+    size = (modulus.bit_length() + 7) // 8
+    padded = b"\0\1" + b"\xff" * (size - len(digest) - 3) + b"\0" + digest
+    signature = pow(int.from_bytes(padded, "big"), numbers.d, modulus).to_bytes(size, "big")
+    whole = made.der.replace(made.certificate.tbs_certificate_bytes, tbs)
+    whole = whole.replace(_OIDS["sha256"], _OIDS[hash_name])
+    return whole.replace(made.certificate.signature, signature)
 
 
 def authority(common_name: str = "etcd-ca", **more: t.Any) -> Made:

@@ -27,11 +27,13 @@ import warnings
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _time
 
 from . import reading, table
+from .keys import WEAK_HASHES
 from .model import Carrier, Certificate, Finding, Kind, Pair, Severity
 
 __all__ = ["check_chain", "short", "signed_by"]
 
 _DEEPEST = 8
+_EDWARDS = ("1.3.101.112", "1.3.101.113")  # RFC 8410
 _EXTENSION_POLICIES = 45  # the version of cryptography that got them
 _STRONG_HASHES = ("sha256", "sha384", "sha512")
 _STRONG_BITS = {"RSA": (2048, 1 << 16), "EC": (256, 521)}
@@ -43,6 +45,8 @@ class _Walk:
 
     chain: tuple[Certificate, ...]
     anchored: bool
+    verified: bool = True
+    """Whether all signatures could be verified; else some were taken by their names."""
 
 
 def short(certificate: Certificate) -> str:
@@ -50,22 +54,28 @@ def short(certificate: Certificate) -> str:
     return f"{certificate.subject or '(no subject)'} (sha256 {certificate.fingerprint[:12]})"
 
 
-def signed_by(child: Certificate, issuer: Certificate) -> bool:
-    """Tell whether `issuer`'s key made the signature of `child`, and its names match."""
-    if child.issuer != issuer.subject or not issuer.public_key:
+def signed_by(child: Certificate, issuer: Certificate) -> bool | None:
+    """Tell whether names match and `issuer`'s key made the signature of `child`.
+
+    None: the names do, but nobody here can verify such a signature (SHA-1 and MD5 in
+    newer versions of cryptography, algorithms that it never knew).
+    """
+    if child.issuer != issuer.subject:
         return False
+    if not issuer.public_key:
+        return None
     exceptions = _deps.load("cryptography.exceptions")
+    loaded = reading.foreign(child)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reading.foreign(child).verify_directly_issued_by(reading.foreign(issuer))
-    except (
-        ValueError,
-        TypeError,
-        exceptions.InvalidSignature,
-        exceptions.UnsupportedAlgorithm,
-    ):
+            loaded.verify_directly_issued_by(reading.foreign(issuer))
+    except exceptions.InvalidSignature:
         return False
+    except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
+        # One error for a key of another kind and for an algorithm that is not known any more.
+        known = child.signature_hash is not None and child.signature_hash not in WEAK_HASHES
+        return False if known or loaded.signature_algorithm_oid.dotted_string in _EDWARDS else None
     return True
 
 
@@ -84,7 +94,7 @@ def check_chain(
     if role and role.is_ca and not leaf.is_ca:
         return [_finding(pair, layout, "It is not marked as a CA: nothing that it issued counts.")]
     if leaf.self_signed and (not role or role.is_ca) and not pair.authorities:
-        if signed_by(leaf, leaf) or not leaf.public_key:
+        if signed_by(leaf, leaf) is not False:
             return []
         return [_finding(pair, layout, "It names itself as its issuer, but another key signed it.")]
     if not pair.authorities:
@@ -94,7 +104,11 @@ def check_chain(
     walk = _walk(leaf, certificates[1:], pair.authorities)
     if not walk.anchored:
         return [_finding(pair, layout, _why_not(pair, walk, at_hand))]
-    return _ends_first(pair, layout, walk) + _second_opinion(pair, layout, walk)
+    return (
+        _unverified(pair, walk)
+        + _ends_first(pair, layout, walk)
+        + _second_opinion(pair, layout, walk)
+    )
 
 
 def _walk(
@@ -103,21 +117,31 @@ def _walk(
     """Follow issuers from the leaf; an authority wins over an intermediate certificate."""
     chain = [leaf]
     anchors = {each.fingerprint for each in authorities}
+    verified = True
     while len(chain) <= _DEEPEST:
         last = chain[-1]
         if last.fingerprint in anchors:
-            return _Walk(tuple(chain), True)
+            return _Walk(tuple(chain), True, verified)
         above = [
-            each
+            (each, sure)
             for each in (*authorities, *between)
-            if each.is_ca and each not in chain and signed_by(last, each)
+            if each.is_ca and each not in chain
+            for sure in (signed_by(last, each),)
+            if sure is not False
         ]
         if not above:
             break
         # Of a CA that was renewed with its key, the one that lives longest counts.
-        above.sort(key=lambda each: (each.fingerprint not in anchors, -each.not_after.timestamp()))
-        chain.append(above[0])
-    return _Walk(tuple(chain), False)
+        above.sort(
+            key=lambda each: (
+                each[1] is None,
+                each[0].fingerprint not in anchors,
+                -each[0].not_after.timestamp(),
+            )
+        )
+        verified = verified and above[0][1] is True
+        chain.append(above[0][0])
+    return _Walk(tuple(chain), False, verified)
 
 
 def _why_not(pair: Pair, walk: _Walk, at_hand: t.Sequence[tuple[str, Certificate]]) -> str:
@@ -139,6 +163,14 @@ def _why_not(pair: Pair, walk: _Walk, at_hand: t.Sequence[tuple[str, Certificate
             "that CA was replaced, or another cluster has one of the same name."
         )
     return f"{whose} issued by {last.issuer or '(nobody)'}; expected {expected}."
+
+
+def _unverified(pair: Pair, walk: _Walk) -> list[Finding]:
+    """Tell of signatures that were taken by their names; weak ones are told as such already."""
+    unknown = [each for each in walk.chain if each.signature_hash not in WEAK_HASHES]
+    if walk.verified or len(unknown) < len(walk.chain):
+        return []
+    return [_unknown(pair, "Its CA is named right, but no such signature can be verified here.")]
 
 
 def _ends_first(pair: Pair, layout: str, walk: _Walk) -> list[Finding]:

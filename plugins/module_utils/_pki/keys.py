@@ -11,14 +11,14 @@ import typing as t
 from . import table
 from .model import Carrier, Certificate, Finding, Kind, Limits, Pair, Severity
 
-__all__ = ["check_contents", "check_key_file", "check_match", "check_strength"]
+__all__ = ["WEAK_HASHES", "check_contents", "check_key_file", "check_match", "check_strength"]
 
 # The others' and the group's read bit; what may be written can be replaced, too.
 _OTHERS = 0o006
 _GROUP = 0o060
 _LEAST_BITS = {"RSA": 2048, "EC": 256}
 # Go refuses to verify these since 1.18 (crypto/x509, SHA-1) and ever since (MD5).
-_WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1"})
+WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1"})
 _CA_KEYS = frozenset(
     {"ca.key", "client-ca.key", "etcd/ca.key", "etcd/peer-ca.key", "front-proxy-ca.key"}
 ) | {"cluster-signing.key"}
@@ -146,7 +146,7 @@ def check_strength(
         found.append(dataclasses.replace(base, message=f"Its key is weak: {weak}."))
     # Nobody verifies the signature of a root: it is trusted as it lies there.
     is_root = certificate.is_ca and certificate.self_signed
-    if certificate.signature_hash in _WEAK_HASHES and not is_root:
+    if certificate.signature_hash in WEAK_HASHES and not is_root:
         found.append(
             dataclasses.replace(
                 base,
