@@ -93,8 +93,9 @@ def test_a_drill_passes_and_its_proof_is_known(lab: DrillLab, reliability: t.Any
     assert {"revision", "hash_kv", "objects", "canary"} <= {*compared}
     assert {*compared.values()} == {"passed"}
     assert [each["name"] for each in proof["phases"]][:2] == ["deliver", "open"]
+    assert [each["name"] for each in proof["not_checked"]] == ["decoding"]
     text = shown(run)
-    for word in (f"alpha: PASSED: {entry.name}", "took: ", told["proof"]):
+    for word in (f"alpha: PASSED: {entry.name}", "took: ", "NOT CHECKED: ", told["proof"]):
         assert word in text, text
     info = lab.info(etcd_cluster="alpha")
     assert info["entries"][0]["proof"] == {

@@ -134,6 +134,7 @@ def test_drill_with_an_api_server_passes(kept: Kept, work_dir: Path, tmp_path: P
     assert listed == comparison(record, "objects")["found"] > 500
     assert comparison(record, "api_secrets")["found"] == 2
     assert record["rto_seconds"] >= 1
+    assert record["not_checked"] == []
     assert answer["extracted"] is None
     assert_no_secret(kept, json.dumps(answer))
 
