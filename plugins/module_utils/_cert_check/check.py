@@ -32,7 +32,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model impor
 )
 
 from . import endpoints as places
-from . import report
+from . import report, started
 from .look import Looked, look
 from .pairing import pairs as pairs_of
 
@@ -122,6 +122,7 @@ def check(options: Options, *, now: dt.datetime) -> Answer:
         *looked.findings,
         *_of_files(looked, pairs, limits),
         *_of_served(looked, seen, pairs, limits),
+        *(started.not_loaded(looked) if options.served else ()),
     ]
     skew = report.clock_skew(now, controller)
     if skew is not None:
@@ -209,7 +210,7 @@ def _of_files(looked: Looked, pairs: t.Sequence[Pair], limits: Limits) -> t.Iter
             pair,
             limits=limits,
             layout=looked.layout,
-            names_wanted=wanted.get(pair.role or "", ()),
+            names_wanted=[name for role in _roles(looked, pair) for name in wanted.get(role, ())],
             at_hand=authorities,
         )
     ca_public_keys = {each.public_key for _where, each in authorities}
@@ -222,6 +223,13 @@ def _of_files(looked: Looked, pairs: t.Sequence[Pair], limits: Limits) -> t.Iter
         elif (carrier.path, carrier.field) not in paired:
             yield from checks.check_contents(carrier, layout=looked.layout)
     yield from report.sa_mismatch(looked)
+
+
+def _roles(looked: Looked, pair: Pair) -> tuple[str, ...]:
+    """Return all roles of a certificate: kubespray's members serve clients and peers with one."""
+    if pair.certificate.field is None and pair.role:
+        return looked.roles_of(pair.certificate.path) or (pair.role,)
+    return (pair.role or "",)
 
 
 def _authorities(looked: Looked) -> list[tuple[str, Certificate]]:
@@ -249,7 +257,6 @@ def _see(
         + [handshake.Request(target) for target in rest],
         timeout=options.timeout,
     )
-    files = {each.path: each for each in looked.carriers if each.field is None}
     leaves = {
         each.certificate.contents.certificates[0].fingerprint: each.certificate for each in pairs
     }
@@ -260,7 +267,7 @@ def _see(
         problem = answer.problem
         if answer.der and leaf is None:
             problem = "its certificate can't be read"
-        on_disk = files.get(looked.links.get(endpoint.path or "", endpoint.path or ""))
+        on_disk = looked.file_at(endpoint.path)
         if on_disk is None and leaf is not None:
             on_disk = leaves.get(leaf.fingerprint)
         found.append(_Seen(Handshake(str(endpoint.target), endpoint.role, leaf, problem), on_disk))

@@ -103,12 +103,12 @@ def names_wanted(looked: Looked) -> dict[str, tuple[str, ...]]:
     api = next((pod for pod in host.pods if pod.component == "kube-apiserver"), None)
     if host.layout is not None:
         flags = host.layout.flags
-        for role, names in (
-            (ETCD_SERVER, ("listen-client-urls", "advertise-client-urls")),
-            (ETCD_PEER, ("listen-peer-urls", "initial-advertise-peer-urls")),
-        ):
-            for name in names:
-                wanted[role] += _hosts(flags.split(name))
+        listen, advertise = flags.split("listen-client-urls"), flags.split("advertise-client-urls")
+        wanted[ETCD_SERVER] = _hosts((*listen, *advertise))
+        # Nobody reaches a peer by loopback, whatever it listens on.
+        listen, advertise = flags.split("listen-peer-urls"), host.layout.peer_urls
+        hosts = [each for each in _hosts(listen) if not _is_loopback(each)]
+        wanted[ETCD_PEER] = [*hosts, *_hosts(advertise)]
         servers = api.flags.split("etcd-servers") if api else ()
         wanted[ETCD_SERVER] += [each for each in _hosts(servers) if _is_loopback(each)]
     if api is not None:

@@ -32,13 +32,14 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki import (
     checks,
     kubeconfig,
     reading,
+    table,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model import (
     Carrier,
     Finding,
 )
 
-__all__ = ["Looked", "look"]
+__all__ = ["Looked", "User", "look"]
 
 _ENDINGS = (".crt", ".pem", ".cer", ".cert", ".der", ".key", ".pub")
 _KUBECONFIGS = frozenset(name for name in names.KUBERNETES_DIR.values() if name.endswith(".conf"))
@@ -53,9 +54,18 @@ _OF_AGENT = {
     "agent/serving-kubelet.key": "kubelet/pki/kubelet.key",
     "agent/client-kubelet.crt": "kubelet/client-current.pem",
     "agent/kubelet.kubeconfig": "kubelet.conf",
+    "agent/client-ca.crt": "client-ca.crt",
 }
 _ASKED = "extra_paths"  # what the collector calls a path that somebody named
 _DEPTH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class User:
+    """A user of a kubeconfig, and the kubeconfig's standard name."""
+
+    kubeconfig: str | None
+    pair: kubeconfig.EntryPair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +78,31 @@ class Looked:
     files: tuple[Taken, ...]
     carriers: tuple[Carrier, ...]
     """Files and fields with certificates or keys, or that should have some."""
-    users: tuple[kubeconfig.EntryPair, ...]
-    """Users of kubeconfigs."""
+    users: tuple[User, ...]
     unused: frozenset[str]
     """Paths of files that nothing is known to read."""
     links: t.Mapping[str, str]
     """Every path that leads to a file -> the file's own."""
     findings: tuple[Finding, ...]
+    tree: HostTree
+
+    def file_at(self, path: str | None) -> Carrier | None:
+        """Return the file that a path of the host leads to, if it carries anything."""
+        inside = self.tree.inside(path or "")
+        wanted = self.links.get(inside, inside)
+        return next(
+            (each for each in self.carriers if (each.path, each.field) == (wanted, None)), None
+        )
+
+    def roles_of(self, path: str) -> tuple[str, ...]:
+        """Return the roles of a file, by all of its standard names."""
+        found = (
+            table.role_of(name)
+            for file in self.files
+            if shown(file.path) == path
+            for name in file.names
+        )
+        return tuple(dict.fromkeys(role.name for role in found if role))
 
 
 def look(
@@ -134,8 +162,8 @@ def _collect_paths(tree: HostTree, paths: t.Sequence[str]) -> Collection:
 
 def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection) -> Looked:
     carriers: list[Carrier] = []
-    users: list[kubeconfig.EntryPair] = []
-    findings = [_noted(note) for note in collection.notes if _concerns(note, collection)]
+    users: list[User] = []
+    findings = [_noted(note, layout) for note in collection.notes if _concerns(note, collection)]
     if host is not None:
         findings += [
             checks.not_looked_at(host.places.folders[-1].path, text) for text in host.warnings
@@ -150,7 +178,7 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
         if _is_kubeconfig(file, name):
             found = kubeconfig.parse(shown(file.path), file.content.data, name=name, **_owner(file))
             carriers += found.embedded
-            users += found.pairs
+            users += [User(name, pair) for pair in found.pairs]
             if found.problem:
                 carriers.append(_carrier(file, name, reading.unreadable(found.problem)))
         elif _may_carry(file, name):
@@ -170,16 +198,17 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
         unused=frozenset(unused),
         links=links,
         findings=tuple(findings),
+        tree=tree,
     )
 
 
 def _name_of(file: Taken, layout: str) -> str | None:
-    if file.names:
-        return file.names[0]
     if layout in _RANCHER:
         folder = posixpath.basename(posixpath.dirname(file.path))
-        return _OF_AGENT.get(f"{folder}/{posixpath.basename(file.path)}")
-    return None
+        known = _OF_AGENT.get(f"{folder}/{posixpath.basename(file.path)}")
+        if known:
+            return known
+    return file.names[0] if file.names else None
 
 
 def _is_kubeconfig(file: Taken, name: str | None) -> bool:
@@ -230,10 +259,11 @@ def _concerns(note: Note, collection: Collection) -> bool:
     return True
 
 
-def _noted(note: Note) -> Finding:
+def _noted(note: Note, layout: str) -> Finding:
     where = shown(note.path or "")
     if note.kind is NoteKind.MISSING:
+        finding = checks.missing(note.name or posixpath.basename(where), where, layout=layout)
         return dataclasses.replace(
-            checks.missing(posixpath.basename(where), where), message=f"{note.reason}."
+            finding, message=f"It is missing: {note.reason}.", name=note.name
         )
-    return checks.not_looked_at(where, note.reason)
+    return checks.not_looked_at(where, note.reason, name=note.name)

@@ -48,7 +48,7 @@ class _Paired:
 
     def __init__(self, looked: Looked) -> None:
         self.files = {each.path: each for each in looked.carriers if each.field is None}
-        self.links = looked.links
+        self.at = looked.file_at
         self.by_name: dict[str, list[Carrier]] = {}
         for each in self.files.values():
             if each.name:
@@ -59,10 +59,6 @@ class _Paired:
                 if key.public_key:
                     self.keys.setdefault(key.public_key, each)
         self.by_flags = dict(self._flag_pairs(looked))
-
-    def at(self, path: str | None) -> Carrier | None:
-        """Return the file that a path leads to."""
-        return self.files.get(self.links.get(path or "", path or ""))
 
     def _flag_pairs(self, looked: Looked) -> t.Iterator[tuple[str, Carrier]]:
         def named(certificate: str | None, key: str | None) -> t.Iterator[tuple[str, Carrier]]:
@@ -79,9 +75,9 @@ class _Paired:
             for certificate, key in _FLAGS["etcd"].items():
                 yield from named(flags.get(certificate), flags.get(key))
         for user in looked.users:
-            if isinstance(user.certificate, kubeconfig.Reference):
-                key_file = user.key.path if user.key else None
-                yield from named(user.certificate.path, key_file)
+            certificate_file, key_file = user.pair.certificate, user.pair.key
+            if isinstance(certificate_file, kubeconfig.Reference) and key_file:
+                yield from named(certificate_file.path, key_file.path)
         for file in looked.files:
             for document in file.parsed.documents:
                 if document.get("kind") == "KubeletConfiguration":
@@ -96,11 +92,11 @@ class _Paired:
         for path in _beside(carrier.path):
             if path in self.files:
                 return self.files[path]
-        name = table.key_name(role.name) if role else None
-        if name and self.by_name.get(name):
-            return self.by_name[name][0]
         leaf = carrier.contents.certificates[0]
-        return self.keys.get(leaf.public_key) if role is None else None
+        if role is None or role.is_ca:  # there may be more of that name: it takes its own
+            return self.keys.get(leaf.public_key)
+        named = self.by_name.get(table.key_name(role.name) or "")
+        return named[0] if named else None
 
     def authorities(self, role: table.Role | None) -> tuple[Certificate, ...]:
         """Return the authorities that a role's certificate should chain to, of this host."""
@@ -126,7 +122,7 @@ def pairs(looked: Looked) -> tuple[Pair, ...]:
     A kubeconfig's copy of an authority that a file of the host holds is left out.
     """
     paired = _Paired(looked)
-    users = {_where(user.certificate): user for user in looked.users if user.certificate}
+    users = {_where(user.pair.certificate): user for user in looked.users if user.pair.certificate}
     in_files = {
         each.fingerprint for file in paired.files.values() for each in file.contents.certificates
     }
@@ -141,10 +137,10 @@ def pairs(looked: Looked) -> tuple[Pair, ...]:
                 continue
             found.append(Pair(carrier, None, (), None))
             continue
-        role = table.role_of(carrier.name)
+        role = table.role_of(carrier.name or (user.kubeconfig if user else None))
         if user is not None and carrier.field is not None:
-            key = _carried(user.key, paired)
-            authorities = paired.authorities(role) or _certificates(user.authorities, paired)
+            key = _carried(user.pair.key, paired)
+            authorities = paired.authorities(role) or _certificates(user.pair.authorities, paired)
         else:
             key = paired.key_of(carrier, role)
             authorities = paired.authorities(role)

@@ -141,8 +141,10 @@ def shared(looked: Looked) -> dict[str, str | None]:
     """
     by_name: dict[str, Carrier] = {}
     for each in looked.carriers:
-        if each.name and each.field is None:
-            by_name.setdefault(each.name, each)
+        if each.name is None or each.field is not None:
+            continue
+        if each.name not in by_name or each.path.endswith(f"/{each.name}"):
+            by_name[each.name] = each
     found: dict[str, str | None] = {}
     for name in SHARED[:3]:
         carrier = by_name.get(f"{name}.crt")

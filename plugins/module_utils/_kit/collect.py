@@ -320,7 +320,8 @@ class _Collector:
             return
         if wish.name:
             self._missing.add(wish.name)
-        self._notes.untaken(wish.path, reason, why=wish.why if wish.strong else None)
+        why = wish.why if wish.strong else None
+        self._notes.untaken(wish.path, reason, why=why, name=wish.name)
 
     def _leave_out(self, wish: _Wish, reason: str) -> None:
         if not self._full:

@@ -37,6 +37,8 @@ class Note:
     """The host's path that it is about."""
     reason: str = ""
     """Why, without the path and without what is said of kits."""
+    name: str | None = None
+    """Its standard name, of a file that is missing."""
 
 
 class Notes:
@@ -45,10 +47,11 @@ class Notes:
     def __init__(self) -> None:
         self._notes: list[Note] = []
         self._untaken: dict[tuple[str, str], list[str]] = {}
+        self._names: dict[str, str] = {}
 
     def add(self, kind: NoteKind, text: str, path: str | None = None, reason: str = "") -> None:
         """Take a note, unless it is there."""
-        note = Note(kind, text, path, reason)
+        note = Note(kind, text, path, reason, self._names.get(path or ""))
         if note not in self._notes:
             self._notes.append(note)
 
@@ -56,8 +59,10 @@ class Notes:
         """Note what can't be read."""
         self.add(NoteKind.UNREADABLE, str(exc), exc.path, str(exc).rstrip("."))
 
-    def untaken(self, path: str, reason: str, *, why: str | None) -> None:
+    def untaken(self, path: str, reason: str, *, why: str | None, name: str | None) -> None:
         """Note a file that can't be taken, and what references it."""
+        if name:
+            self._names.setdefault(path, name)
         whys = self._untaken.setdefault((path, reason.rstrip(".")), [])
         if why is not None and why not in whys:
             whys.append(why)
