@@ -31,7 +31,7 @@ def lines(
 ) -> list[str]:
     """Return the table: what is found, one row each with what to do, then a line for each host.
 
-    Findings of severity info are left out. It says "all good" only where every host told its
+    No line is wider than `width` (100 or more). Findings of severity info are left out. It says "all good" only where every host told its
     certificates and nothing is found.
     """
     rows = [_row(host, each) for host, report in reports.items() for each in _findings(report)]
