@@ -9,16 +9,18 @@ import datetime as dt
 import typing as t
 from pathlib import Path
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._cert_check import check
 from lab.pki import ClusterPki
 
 NOW = dt.datetime.now(dt.timezone.utc)
+"""To issue certificates by; what is looked at is judged by the time it is looked at."""
 
 
 def look_at(root: Path | str, **options: t.Any) -> dict[str, t.Any]:
     """Return what is found in a tree; nothing is asked for what it serves."""
     asked = check.Options(**{"root": str(root), "served": False, **options})
-    return dict(check.check(asked, now=NOW).result)
+    return dict(check.check(asked, now=_time.now()).result)
 
 
 class Host:
