@@ -95,10 +95,12 @@ options:
     type: dict
     default: {}
 notes:
-  - etcd, from 3.2 on, reads its certificate and key from disk at each handshake, and the API server and the kubelet look for
-    new ones every minute, so that a renewed file is served without a restart. None of them does so with what it shows as a
-    client, or with the CAs that it trusts, which no handshake can tell from outside. Restart them after a renewal, as
-    kubeadm says.
+  - What is served follows the file on disk without a restart in etcd, which reads its certificate and key at each handshake,
+    and in the API server, which looks for new ones every minute, the kubelet too from Kubernetes 1.36 on. A certificate that
+    was renewed and is not served is a finding in all of them.
+  - Etcd reads the authorities that it trusts at its start only. So does the API server with those of etcd and with the
+    service accounts' keys, and the controller manager and the scheduler with their kubeconfigs. No handshake can tell this,
+    so the time of such a file is compared with the start of the program that reads it.
   - The previous certificates that a kubelet keeps beside C(kubelet-client-current.pem) are not looked at.
   - A certificate in the control plane's folders that nothing references, and that has no name that kubeadm knows, is looked
     at, but is never more than a warning, and RV(soonest) passes it over.

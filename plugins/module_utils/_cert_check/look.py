@@ -83,6 +83,8 @@ class Looked:
     """Paths of files that nothing is known to read."""
     links: t.Mapping[str, str]
     """Every path that leads to a file -> the file's own."""
+    names: t.Mapping[str, tuple[str, ...]]
+    """A file's path -> its standard names."""
     findings: tuple[Finding, ...]
     tree: HostTree
 
@@ -96,12 +98,7 @@ class Looked:
 
     def roles_of(self, path: str) -> tuple[str, ...]:
         """Return the roles of a file, by all of its standard names."""
-        found = (
-            table.role_of(name)
-            for file in self.files
-            if shown(file.path) == path
-            for name in file.names
-        )
+        found = (table.role_of(name) for name in self.names.get(path, ()))
         return tuple(dict.fromkeys(role.name for role in found if role))
 
 
@@ -142,6 +139,12 @@ def _collect_paths(tree: HostTree, paths: t.Sequence[str]) -> Collection:
     below = {f"{folder}/{name}": name for folder in ("pki", "ssl") for name in names.KUBEADM_PKI}
     folders, files = [], []
     for path in paths:
+        if not path.startswith("/"):
+            raise OptionInvalid(
+                f"Option paths: {shown(path)} is not an absolute path.",
+                hint="Write it from the root of this host.",
+                path=shown(path),
+            )
         found = tree.resolve(path)
         if found and found.is_folder:
             folders.append(Folder(path, _ASKED, depth=_DEPTH, names={**known, **below}))
@@ -165,9 +168,10 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
     users: list[User] = []
     findings = [_noted(note, layout) for note in collection.notes if _concerns(note, collection)]
     if host is not None:
-        findings += [
-            checks.not_looked_at(host.places.folders[-1].path, text) for text in host.warnings
-        ]
+        manifests = next(
+            (each.path for each in host.places.folders if each.names is names.MANIFESTS), ""
+        )
+        findings += [checks.not_looked_at(manifests, text) for text in host.warnings]
     unused = set()
     folder_reasons = {folder.why for folder in host.places.folders} if host else set()
     for file in collection.files:
@@ -197,6 +201,7 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
         users=tuple(users),
         unused=frozenset(unused),
         links=links,
+        names={shown(file.path): file.names for file in collection.files},
         findings=tuple(findings),
         tree=tree,
     )

@@ -105,7 +105,7 @@ def test_check_tells_what_manifests_reference_and_is_not_there(host: Host) -> No
     lacking = found[f"{PKI}/apiserver.crt"]
     assert lacking["kind"] == "missing"
     assert "kube-apiserver.yaml --tls-cert-file" in lacking["message"]
-    assert "kubeadm certs renew apiserver" in lacking["action"]
+    assert "kubeadm" in lacking["action"]
     assert found["/etc/kubernetes/scheduler.conf"]["kind"] == "missing"
     assert len(found) == 2
 
@@ -253,6 +253,11 @@ def test_check_paths_bundle_der_and_text_around_it(tmp_path: Path) -> None:
         "CN=somebody",
     ]
     assert [each for each in result["findings"] if each["severity"] != "info"] == []
+
+
+def test_check_paths_are_absolute(host: Host) -> None:
+    with pytest.raises(OptionInvalid, match="etc/kubernetes is not an absolute path"):
+        host.check(paths=("etc/kubernetes",))
 
 
 @pytest.mark.parametrize("kind", ["nothing", "folder", "text"])
