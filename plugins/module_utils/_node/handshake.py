@@ -172,7 +172,8 @@ def _context(client_certificate: tuple[str, str] | None) -> ssl.SSLContext:
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     if client_certificate:
         try:
-            context.load_cert_chain(*client_certificate)
+            # A password that is wrong: OpenSSL would ask the terminal for one of an encrypted key.
+            context.load_cert_chain(*client_certificate, password="-")
         except (OSError, ssl.SSLError):
             return _context(None)  # its own findings tell that it can't be used
     return context

@@ -15,6 +15,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._node import handshake
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.handshake import Target
@@ -125,6 +128,20 @@ def test_see_shows_a_client_certificate_where_it_has_one(issued: Issued, tmp_pat
     assert "peer did not return a certificate" in server.outcomes[1].lower()
 
 
+def test_see_asks_nobody_for_the_password_of_a_key(issued: Issued, tmp_path: Path) -> None:
+    plain = serialization.load_pem_private_key(issued.key.read_bytes(), None)
+    encrypted = tmp_path / "encrypted.key"
+    for form in (
+        serialization.PrivateFormat.PKCS8,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+    ):
+        secret = serialization.BestAvailableEncryption(b"s3cret")
+        encrypted.write_bytes(plain.private_bytes(serialization.Encoding.PEM, form, secret))
+        with listening(TlsServer(issued)) as target:
+            client = (str(issued.cert), str(encrypted))
+            assert see(target, client_certificate=client).der == issued.der
+
+
 def test_see_returns_the_leaf_of_a_chain(issued: Issued, tmp_path: Path) -> None:
     chain = tmp_path / "chain.crt"
     chain.write_bytes(issued.cert.read_bytes() + issued.ca.read_bytes())
@@ -136,9 +153,6 @@ def test_see_returns_the_leaf_of_a_chain(issued: Issued, tmp_path: Path) -> None
 
 
 def test_see_takes_a_weak_certificate(tmp_path: Path) -> None:
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
     pair: Pair = authority("weak")
     key = rsa.generate_private_key(65537, 1024)
     builder = _like(pair).public_key(key.public_key())
@@ -165,8 +179,6 @@ def test_see_takes_a_weak_certificate(tmp_path: Path) -> None:
 
 
 def _like(pair: Pair) -> t.Any:
-    from cryptography import x509
-
     found = pair.certificate
     return (
         x509.CertificateBuilder()
