@@ -22,6 +22,7 @@ _HANDSHAKE_RECORD = 22  # RFC 5246, 6.2.1
 _CERTIFICATE_MESSAGE = 11  # RFC 5246, 7.4
 _MAX_BYTES = 1 << 20
 _PIECE = 16384
+_WRONG = "-"
 # Beyond an endpoint's own time: for a name that nobody resolves.
 _GRACE_SECONDS = 0.5
 
@@ -172,8 +173,8 @@ def _context(client_certificate: tuple[str, str] | None) -> ssl.SSLContext:
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     if client_certificate:
         try:
-            # A password that is wrong: OpenSSL would ask the terminal for one of an encrypted key.
-            context.load_cert_chain(*client_certificate, password="-")
+            # Without one, OpenSSL asks the terminal for the password of an encrypted key.
+            context.load_cert_chain(*client_certificate, password=_WRONG)
         except (OSError, ssl.SSLError):
             return _context(None)  # its own findings tell that it can't be used
     return context
