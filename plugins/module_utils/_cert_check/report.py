@@ -32,6 +32,7 @@ __all__ = ["SHARED", "Shown", "count", "shared", "show", "soften"]
 SHARED = ("ca", "etcd/ca", "front-proxy-ca", "sa", "encryption-config")
 """What should be the same on all control-plane hosts of a cluster."""
 _ROUNDS = 200_000
+_SALT = b"controlplane.etcd encryption-config"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ def shared(looked: Looked) -> dict[str, str | None]:
     found["sa"] = _together(
         _public_keys(by_name.get("sa.key")) or _public_keys(by_name.get("sa.pub"))
     )
-    found["encryption-config"] = _encryption(looked, found["ca"])
+    found["encryption-config"] = _encryption(looked)
     return found
 
 
@@ -171,13 +172,12 @@ def _together(prints: t.Sequence[str]) -> str | None:
     return hashlib.sha256("".join(unique).encode()).hexdigest()
 
 
-def _encryption(looked: Looked, ca: str | None) -> str | None:
+def _encryption(looked: Looked) -> str | None:
     for file in looked.files:
         if names.ENCRYPTION_CONFIG in file.names:
             # As a value: comments and order of keys make no difference to the API server.
             text = json.dumps(file.parsed.documents, sort_keys=True, default=str)
-            salt = (ca or "").encode()
-            return hashlib.pbkdf2_hmac("sha256", text.encode(), salt, _ROUNDS).hex()
+            return hashlib.pbkdf2_hmac("sha256", text.encode(), _SALT, _ROUNDS).hex()
     return None
 
 
