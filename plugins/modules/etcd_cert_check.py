@@ -384,9 +384,9 @@ counts:
       sample: 17
 shared:
   description:
-    - Fingerprints of what all control-plane hosts of a cluster share, null for what this host lacks. C(ca), C(etcd/ca) and
-      C(front-proxy-ca) of the certificates, C(sa) of the service accounts' public key. C(encryption-config) is a slow hash
-      of the configuration, for comparing only.
+    - Fingerprints of what all control-plane hosts of a cluster share, null for what this host lacks. Of the certificates
+      C(ca), C(etcd/ca), C(front-proxy-ca), and those that only k3s and rke2 have, C(client-ca) and C(etcd/peer-ca). C(sa)
+      is of the service accounts' public key. C(encryption-config) is a slow hash of the configuration, for comparing only.
   type: dict
   returned: success and O(reports) is not given
   sample:

@@ -29,7 +29,8 @@ from .look import Looked
 
 __all__ = ["SHARED", "Shown", "count", "shared", "show", "soften"]
 
-SHARED = ("ca", "etcd/ca", "front-proxy-ca", "sa", "encryption-config")
+_AUTHORITIES = ("ca", "client-ca", "etcd/ca", "etcd/peer-ca", "front-proxy-ca")
+SHARED = (*_AUTHORITIES, "sa", "encryption-config")
 """What should be the same on all control-plane hosts of a cluster."""
 _ROUNDS = 200_000
 _SALT = b"controlplane.etcd encryption-config"
@@ -147,7 +148,7 @@ def shared(looked: Looked) -> dict[str, str | None]:
         if each.name not in by_name or each.path.endswith(f"/{each.name}"):
             by_name[each.name] = each
     found: dict[str, str | None] = {}
-    for name in SHARED[:3]:
+    for name in _AUTHORITIES:
         carrier = by_name.get(f"{name}.crt")
         prints = [each.fingerprint for each in carrier.contents.certificates] if carrier else []
         found[name] = _together(prints)
