@@ -240,7 +240,8 @@ def _decoded(body: bytes) -> bytes | None:
 
 def _unreadable_key() -> tuple[type[Exception], ...]:
     exceptions = _deps.load("cryptography.exceptions")
-    return (ValueError, TypeError, OverflowError, exceptions.UnsupportedAlgorithm)
+    # KeyError: a kind of text in a name that cryptography before 45 has no word for.
+    return (ValueError, TypeError, KeyError, OverflowError, exceptions.UnsupportedAlgorithm)
 
 
 def _certificate(der: bytes) -> tuple[Certificate | None, str | None]:

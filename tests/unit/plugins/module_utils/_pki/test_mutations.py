@@ -66,7 +66,11 @@ def judge(bench: t.Any, contents: Contents, leaf: Made) -> None:
         names_wanted=["cp1", "10.0.0.1"],
         at_hand=hand,
     )
-    is_good = contents.certificates and contents.certificates[0].der == leaf.der
+    first = contents.certificates[0] if contents.certificates else None
+    # What is signed counts: around it, older versions of cryptography overlook a stray bit.
+    is_good = first and reading.foreign(first).tbs_certificate_bytes == (
+        leaf.certificate.tbs_certificate_bytes
+    )
     assert found or is_good, "what was damaged is all good"
     found += checks.check_key_file(carrier, limits=bench.limits)
     for each in contents.certificates:

@@ -214,6 +214,15 @@ def test_read_negative_serial_is_read() -> None:
     assert contents.problems or contents.certificates[0].serial.startswith("-")
 
 
+def test_read_name_of_an_unknown_kind_of_text_is_a_problem_or_a_certificate() -> None:
+    made = make("cp1")
+    # UTF8String (12) becomes a tag that X.509 has no text for.
+    der = made.der.replace(b"\x0c\x03cp1", b"\x35\x03cp1")
+    assert der != made.der
+    contents = reading.read(der)
+    assert contents.problems or contents.certificates
+
+
 @pytest.mark.parametrize("year", [2049, 2050, 9999])
 def test_read_dates_far_away(year: int) -> None:
     end = dt.datetime(year, 12, 31, 23, 59, 59, tzinfo=dt.timezone.utc)
