@@ -38,14 +38,14 @@ def test_together_of_equal_hosts_is_good(report: dict[str, t.Any]) -> None:
 
 @pytest.mark.parametrize("name", check.report.SHARED)
 def test_together_hosts_that_differ_fail(report: dict[str, t.Any], name: str) -> None:
-    other = copy.deepcopy(report)
-    other["shared"][name] = "0" * 64
-    answer = together({"cp1": report, "cp2": other})
+    one, other = copy.deepcopy(report), copy.deepcopy(report)
+    one["shared"][name], other["shared"][name] = "1" * 64, "0" * 64
+    answer = together({"cp1": one, "cp2": other})
     assert answer.failed is not None
     (finding,) = answer.result["findings"]
     assert (finding["kind"], finding["severity"]) == ("hosts_differ", "critical")
     assert sorted(finding["hosts"]) == ["cp1", "cp2"]
-    apart = together({"cp1": report, "cp2": other}, clusters={"cp1": "a", "cp2": "b"})
+    apart = together({"cp1": one, "cp2": other}, clusters={"cp1": "a", "cp2": "b"})
     assert apart.result["findings"] == []
 
 
