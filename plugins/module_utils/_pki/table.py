@@ -215,13 +215,14 @@ def restart(role: str | None, *, layout: str) -> str:
     known = ROLES.get(role or "")
     if known is None:
         return "Restart what loads it."
-    if layout in _RANCHER and known.loaded_by:
-        return f"Restart it: systemctl restart {_RANCHER[layout]}."
-    return " ".join(restarted(component, layout=layout) for component in known.loaded_by)
+    told = (restarted(component, layout=layout) for component in known.loaded_by)
+    return " ".join(dict.fromkeys(told))
 
 
 def restarted(component: str, *, layout: str) -> str:
     """Say how to restart one of the control plane's programs."""
+    if layout in _RANCHER:  # one process holds them all
+        return f"Restart it: systemctl restart {_RANCHER[layout]}."
     if component == "kubelet" and layout in ("kubeadm", "systemd"):
         return "Restart the kubelet: systemctl restart kubelet."
     if component == "etcd" and layout == "systemd":

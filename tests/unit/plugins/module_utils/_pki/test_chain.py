@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._pki import chain, reading
+from ansible_collections.controlplane.etcd.plugins.module_utils._pki import chain, checks, reading
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model import (
     Certificate,
     Finding,
@@ -113,6 +113,16 @@ def test_chain_over_an_intermediate(bench: t.Any) -> None:
     broken = authority("middle", by=authority("gone"))
     finding = only(check(bench, make(by=broken).pem + broken.pem))
     assert "Its chain ends in CN=middle" in finding.message
+
+
+def test_kubelet_that_signed_with_a_ca_of_its_own_is_silent(bench: t.Any) -> None:
+    # kubelet.crt: the leaf, then the CA that issued it and was thrown away (client-go util/cert).
+    own = authority("cp1-ca@1700000000", ends=NOW + 300 * DAY)
+    leaf = make("cp1@1700000000", by=own, usages=["server"], names=["cp1"])
+    key = bench.carrier(leaf.key_pem, "kubelet/pki/kubelet.key")
+    for beside in ((), (own,)):
+        pair = bench.pair(leaf.pem + own.pem, role="kubelet", key=key, by=beside)
+        assert checks.check_pair(pair, limits=bench.limits, names_wanted=["cp1"]) == []
 
 
 def test_chain_in_a_circle_ends(bench: t.Any) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import typing as t
 
 import pytest
@@ -137,6 +138,26 @@ def test_not_served_says_why_and_where_to_look(
 
 def test_not_served_without_a_reason_is_still_told(bench: t.Any) -> None:
     assert only(check(bench, shown(None), None)).kind == Kind.NOT_SERVED
+
+
+@pytest.mark.parametrize(("seconds", "fires"), [(-60, False), (0, False), (1, True), (9000, True)])
+def test_started_before_its_file_was_written_is_not_loaded(seconds: int, fires: bool) -> None:
+    found = served.check_started(
+        "/etc/kubernetes/scheduler.conf",
+        name="scheduler.conf",
+        written=NOW + dt.timedelta(seconds=seconds),
+        component="kube-scheduler",
+        pid=4711,
+        started=NOW,
+        layout="kubeadm",
+    )
+    if not fires:
+        assert found == []
+        return
+    (finding,) = found
+    assert (finding.kind, finding.severity) == (Kind.NOT_LOADED, Severity.WARNING)
+    assert finding.where == "/etc/kubernetes/scheduler.conf" and "pid 4711" in finding.message
+    assert "manifests/kube-scheduler.yaml" in finding.action
 
 
 @pytest.mark.parametrize(

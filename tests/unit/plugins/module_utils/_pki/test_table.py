@@ -108,6 +108,18 @@ def test_restart_names_the_command(role: str, layout: str, words: str) -> None:
     assert words in table.restart(role, layout=layout)
 
 
+@pytest.mark.parametrize("component", ["etcd", "kube-apiserver", "kubelet"])
+def test_restarted_of_one_program(component: str) -> None:
+    assert table.restarted(component, layout="k3s") == "Restart it: systemctl restart k3s."
+    assert component in table.restarted(component, layout="kubeadm")
+    assert table.restarted(component, layout="") == f"Restart {component}."
+
+
+def test_restart_of_a_ca_says_each_program_once() -> None:
+    assert table.restart("ca", layout="rke2") == "Restart it: systemctl restart rke2-server."
+    assert table.restart("ca", layout="kubeadm").count("wait 20 s") == 3
+
+
 def test_remaking_does_not_renew_what_renewing_keeps() -> None:
     told = table.remaking("etcd/server", layout="kubeadm")
     assert "kubeadm init phase certs etcd-server" in told and "renew" not in told
