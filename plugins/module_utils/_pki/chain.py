@@ -27,8 +27,9 @@ import warnings
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _time
 
 from . import reading, table
+from .dates import is_urgent
 from .keys import WEAK_HASHES
-from .model import Carrier, Certificate, Finding, Kind, Pair, Severity
+from .model import Carrier, Certificate, Finding, Kind, Limits, Pair, Severity
 
 __all__ = ["check_chain", "short", "signed_by"]
 
@@ -80,7 +81,7 @@ def signed_by(child: Certificate, issuer: Certificate) -> bool | None:
 
 
 def check_chain(
-    pair: Pair, *, layout: str, at_hand: t.Sequence[tuple[str, Certificate]]
+    pair: Pair, *, limits: Limits, layout: str, at_hand: t.Sequence[tuple[str, Certificate]]
 ) -> list[Finding]:
     """Return whether the first certificate of a pair is issued by its authorities.
 
@@ -106,7 +107,7 @@ def check_chain(
         return [_finding(pair, layout, _why_not(pair, walk, at_hand))]
     return (
         _unverified(pair, walk)
-        + _ends_first(pair, layout, walk)
+        + _ends_first(pair, limits, layout, walk)
         + _second_opinion(pair, layout, walk)
     )
 
@@ -173,23 +174,25 @@ def _unverified(pair: Pair, walk: _Walk) -> list[Finding]:
     return [_unknown(pair, "Its CA is named right, but no such signature can be verified here.")]
 
 
-def _ends_first(pair: Pair, layout: str, walk: _Walk) -> list[Finding]:
+def _ends_first(pair: Pair, limits: Limits, layout: str, walk: _Walk) -> list[Finding]:
     leaf = walk.chain[0]
     first = min(walk.chain[1:], key=lambda each: each.not_after, default=leaf)
     if first.not_after >= leaf.not_after:
         return []
     known = table.ROLES.get(pair.role or "")
+    ended = first.not_after < limits.now
     return [
         dataclasses.replace(
             _finding(
                 pair,
                 layout,
-                f"It lasts until {_time.rfc3339(leaf.not_after)}, but its CA {short(first)} ends "
-                f"before, on {_time.rfc3339(first.not_after)}: nothing trusts it from then on.",
+                f"It lasts until {_time.rfc3339(leaf.not_after)}, but its CA {short(first)} "
+                f"{'ended' if ended else 'ends'} before, on {_time.rfc3339(first.not_after)}: "
+                "nothing trusts it from then on.",
             ),
             kind=Kind.CA_ENDS_FIRST,
-            severity=Severity.WARNING,
-            action="Plan to replace the CA before that day. "
+            severity=Severity.CRITICAL if is_urgent(first, limits) else Severity.WARNING,
+            action=("" if ended else "Plan to replace the CA before that day. ")
             + table.renewal(known.ca if known and known.ca else "ca", layout=layout),
         )
     ]

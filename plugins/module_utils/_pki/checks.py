@@ -54,10 +54,11 @@ def check_pair(
     if not certificates and not found:
         found = [_without_certificate(pair, layout)]
     for certificate in dict.fromkeys(certificates):
-        found += check_dates(carrier, certificate, limits=limits, layout=layout, role=pair.role)
+        dates = check_dates(carrier, certificate, limits=limits, layout=layout, role=pair.role)
+        found += _softened(dates) if _has_successor(pair, certificate, limits) else dates
         found += check_strength(carrier, certificate, layout=layout, role=pair.role)
     if certificates:
-        found += check_chain(pair, layout=layout, at_hand=at_hand)
+        found += check_chain(pair, limits=limits, layout=layout, at_hand=at_hand)
         found += check_match(pair, layout=layout)
         found += _usage(pair, certificates[0], layout)
         found += check_names(
@@ -68,14 +69,7 @@ def check_pair(
             role=pair.role,
             layout=layout,
         )
-    if not in_use:
-        found = [
-            dataclasses.replace(each, severity=Severity.WARNING)
-            if each.severity == Severity.CRITICAL
-            else each
-            for each in found
-        ]
-    return found
+    return found if in_use else _softened(found)
 
 
 def check_names(
@@ -151,6 +145,27 @@ def worst_first(findings: t.Iterable[Finding]) -> list[Finding]:
             each.subject,
             each.message,
         ),
+    )
+
+
+def _softened(findings: t.Iterable[Finding]) -> list[Finding]:
+    return [
+        dataclasses.replace(each, severity=Severity.WARNING)
+        if each.severity == Severity.CRITICAL
+        else each
+        for each in findings
+    ]
+
+
+def _has_successor(pair: Pair, certificate: Certificate, limits: Limits) -> bool:
+    """Tell whether a CA's file holds another CA that lasts, as while one is being replaced.
+
+    What the old one issued says so itself then (check_chain).
+    """
+    role = table.ROLES.get(pair.role or "")
+    return bool(role and role.is_ca) and any(
+        each.is_ca and each != certificate and state_of(each, limits) == "ok"
+        for each in pair.certificate.contents.certificates
     )
 
 

@@ -70,7 +70,7 @@ def check_served(
         found = [
             *check_dates(carrier, served, limits=limits, layout=layout, role=handshake.role),
             *check_strength(carrier, served, layout=layout, role=handshake.role),
-            *check_chain(pair, layout=layout, at_hand=()),
+            *check_chain(pair, limits=limits, layout=layout, at_hand=()),
         ]
     return found + check_names(
         served,

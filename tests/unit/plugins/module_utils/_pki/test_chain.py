@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import typing as t
 
@@ -30,7 +31,8 @@ def read(made: Made) -> Certificate:
 
 
 def check(bench: t.Any, made: Made | bytes, at_hand: t.Any = (), **more: t.Any) -> list[Finding]:
-    return chain.check_chain(bench.pair(made, **more), layout="kubeadm", at_hand=at_hand)
+    pair = bench.pair(made, **more)
+    return chain.check_chain(pair, limits=bench.limits, layout="kubeadm", at_hand=at_hand)
 
 
 def only(found: list[Finding]) -> Finding:
@@ -142,6 +144,24 @@ def test_ca_that_ends_first_is_told(bench: t.Any) -> None:
     assert check(bench, make(by=ca, ends=NOW + 100 * DAY), by=[ca]) == []
 
 
+@pytest.mark.parametrize(("ends", "word"), [(-30, "ended before"), (6, "ends before")])
+def test_ca_that_has_ended_is_critical_for_what_it_issued(
+    bench: t.Any, ends: int, word: str
+) -> None:
+    ca = authority("etcd-ca", begins=NOW - 90 * DAY, ends=NOW + ends * DAY)
+    finding = only(check(bench, make(by=ca), by=[ca, authority("etcd-ca")]))
+    assert (finding.kind, finding.severity) == (Kind.CA_ENDS_FIRST, Severity.CRITICAL)
+    assert word in finding.message
+
+
+def test_old_ca_beside_its_successor_is_a_warning(bench: t.Any) -> None:
+    old, new = authority("etcd-ca", ends=NOW - DAY), authority("etcd-ca")
+    for data, severity in ((old.pem + new.pem, "warning"), (old.pem, "critical")):
+        pair = bench.pair(data, role="etcd/ca", by=(), keyless=True)
+        finding = only(checks.check_pair(pair, limits=bench.limits, layout="kubeadm"))
+        assert (finding.kind, finding.severity.value) == (Kind.EXPIRED, severity)
+
+
 def test_ca_that_was_renewed_with_its_key_counts(bench: t.Any) -> None:
     old = authority("etcd-ca", ends=NOW + 5 * DAY)
     new = authority("etcd-ca", key=old.key)
@@ -167,9 +187,8 @@ def test_chain_by_an_unknown_algorithm_is_not_verified_nor_called_wrong(bench: t
     pair = bench.pair(make(by=ca), by=())
     beside = reading.read(unknown).certificates
     assert beside[0].public_key == ""
-    found = chain.check_chain(
-        type(pair)(pair.certificate, pair.key, beside, pair.role), layout="kubeadm", at_hand=()
-    )
+    unsure = dataclasses.replace(pair, authorities=beside)
+    found = chain.check_chain(unsure, limits=bench.limits, layout="kubeadm", at_hand=())
     finding = only(found)
     assert (finding.kind, finding.severity) == (Kind.NOT_LOOKED_AT, Severity.WARNING)
     assert "can be verified here" in finding.message
