@@ -170,6 +170,7 @@ def test_read_ec_parameters_before_the_key_are_ignored() -> None:
         (lambda made: b"just words", "neither PEM nor DER"),
         (lambda made: made.pem.decode().encode("utf-16"), "neither PEM nor DER"),
         (lambda made: made.pem.replace(b"\nM", b"\n!", 1), "base64"),
+        (lambda made: made.pem.replace(b"\nM", b"\n!!M", 1), "base64"),
         (lambda made: pem("CERTIFICATE", made.der[:-9]), "can't be read as a certificate"),
         (lambda made: pem("CERTIFICATE", b""), "base64"),
         (lambda made: pem("PRIVATE KEY", made.der), "can't be read as a private key"),

@@ -87,6 +87,12 @@ def test_served_newer_than_disk_warns_of_the_next_start(
     assert "before anything is restarted" in finding.action
 
 
+def test_served_before_a_renewal_that_kept_the_key_is_not_loaded(bench: t.Any) -> None:
+    old = aged(bench, -300, 60)
+    finding = only(check(bench, shown(old), aged(bench, -1, 364, key=old.key)))
+    assert finding.kind == Kind.NOT_LOADED
+
+
 def test_served_another_of_the_same_age_names_both_issuers(bench: t.Any) -> None:
     other = make(by=authority("other-ca"), begins=NOW - DAY)
     finding = only(check(bench, shown(other), aged(bench, -1, 300)))
