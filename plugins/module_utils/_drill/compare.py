@@ -26,7 +26,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.verify
 )
 
 if t.TYPE_CHECKING:
-    from .model import Course, Running
+    from .model import Course, Held, Running
 
 __all__ = ["compare"]
 
@@ -50,7 +50,7 @@ def compare(running: Running, course: Course) -> None:
         _compare_hashes(client, running, course)
         keys = Keyspace(client, revision=running.revision)
         course.compare("key_count", expected=snapshot.key_count, found=keys.count())
-        catalogue = _catalogue(keys, running.held.etcd_prefix)
+        catalogue = _catalogue(keys, running.held)
     told = running.manifest.kubernetes
     _compare_counts("objects", told.resources, catalogue.counts, course)
     _compare_counts("secrets", told.secrets, catalogue.secrets, course)
@@ -160,13 +160,14 @@ class _Batch:
                 yield _Served(key, value, self._keyspace)
 
 
-def _catalogue(keys: Keyspace, etcd_prefix: str) -> Catalogue:
+def _catalogue(keys: Keyspace, held: Held) -> Catalogue:
     """Count the objects that etcd serves; of Secrets, how each is encrypted, too."""
-    found = Catalogue(etcd_prefix)
-    secrets = below(normalize_prefix(etcd_prefix) + b"secrets/")
+    found = Catalogue(held.etcd_prefix)
+    secrets = below(normalize_prefix(held.etcd_prefix) + b"secrets/")
     before, behind = Span(ALL.start, secrets.start), Span(secrets.end, ALL.end)
     for span, valued in ((before, False), (secrets, True), (behind, False)):
         limit = _SECRETS_A_PAGE if valued else _KEYS_A_PAGE
-        for page in keys.pages(span, limit=limit, keys_only=not valued):
-            found.visit_batch(_Batch(page, keys, valued=valued))
+        for part in span.split(held.fences):
+            for page in keys.pages(part, limit=limit, keys_only=not valued):
+                found.visit_batch(_Batch(page, keys, valued=valued))
     return found

@@ -26,7 +26,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.verify
     counts_compacted_tombstones,
 )
 
-from .model import Held
+from .model import KEYS_A_SPAN, Held
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.manifest import (
@@ -86,8 +86,14 @@ def verify(
     prefix = manifest.kubernetes.etcd_prefix or _PREFIX
     catalogue = Catalogue(prefix)
 
+    fences: list[bytes] = []
+    passed = 0
+
     def take(batch: Batch) -> None:
+        nonlocal passed
         catalogue.visit_batch(batch)
+        fences.extend(batch.keys[-passed % KEYS_A_SPAN :: KEYS_A_SPAN])
+        passed += len(batch.keys)
         if visit is not None:
             visit(batch)
 
@@ -107,4 +113,4 @@ def verify(
         found=catalogue.object_count,
         detail="objects, read from the image itself",
     )
-    return Held(summary, catalogue, opened.sha256, size_bytes, prefix)
+    return Held(summary, catalogue, opened.sha256, size_bytes, prefix, tuple(sorted(fences)))

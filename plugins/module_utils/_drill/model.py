@@ -34,7 +34,10 @@ if t.TYPE_CHECKING:
 
     from .extract import Selection
 
-__all__ = ["Course", "Held", "NamedTool", "Running", "Wish"]
+__all__ = ["KEYS_A_SPAN", "Course", "Held", "NamedTool", "Running", "Wish"]
+
+# Every so many of the image's keys, the running etcd's are asked for in a span of their own.
+KEYS_A_SPAN = 500
 
 # What a person waits for in a disaster, beside the archive's way to the host.
 _RTO_PHASES = ("open", "restore", "start", "api_start")
@@ -82,6 +85,8 @@ class Held:
     sha256: str
     db_size_bytes: int
     etcd_prefix: str
+    fences: tuple[bytes, ...]
+    """Some of its keys, in their order, about KEYS_A_SPAN keys lie between two of them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
@@ -29,6 +30,19 @@ class Span:
 
     start: bytes
     end: bytes
+
+    def split(self, fences: t.Sequence[bytes]) -> t.Iterator[Span]:
+        """Yield the spans between those of the keys (in their order) that lie within this one.
+
+        etcd walks over all keys up to the end of what is asked for, whatever its limit, to count
+        them (server/storage/mvcc/index.go, Revisions): pages of a long span take quadratic time.
+        """
+        start = self.start
+        for fence in fences:
+            if fence > start and (self.end == _NO_END or fence < self.end):
+                yield Span(start, fence)
+                start = fence
+        yield Span(start, self.end)
 
 
 ALL = Span(_FIRST, _NO_END)
@@ -72,7 +86,7 @@ class Keyspace:
             answer = self._read(
                 "list the keys", Span(start, span.end), limit=limit, keys_only=keys_only
             )
-            page = _page(answer)
+            page = _page(answer, keys_only=keys_only)
             if page.keys:
                 yield page
             if not page.more or not page.keys:
@@ -163,7 +177,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _page(answer: bytes) -> Page:
+def _page(answer: bytes, *, keys_only: bool = False) -> Page:
     """Read a RangeResponse: kvs = 2 (mvccpb.KeyValue: key = 1, value = 5), more = 3."""
     keys: list[bytes] = []
     values: list[bytes] = []
@@ -172,12 +186,8 @@ def _page(answer: bytes) -> Page:
         if number == 3:
             more = bool(body)
         elif number == 2:
-            key = value = b""
-            for inner, part in _fields(body):
-                if inner == 1:
-                    key = part
-                elif inner == 5:
-                    value = part
-            keys.append(key)
-            values.append(value)
+            # Fields are written in their order (api/mvccpb/kv.pb.go): the key is first.
+            found = dict(itertools.islice(_fields(body), 1)) if keys_only else dict(_fields(body))
+            keys.append(found.get(1, b""))
+            values.append(found.get(5, b""))
     return Page(keys, values, more)
