@@ -143,7 +143,7 @@ def _looked_at(report: Report) -> int | None:
 
 def _hosts(reports: t.Mapping[str, Report], clusters: t.Mapping[str, str], width: int) -> list[str]:
     header = ["HOST", "CLUSTER", "CERTIFICATES", "CRITICAL", "WARNING", "DAYS", "ENDS FIRST"]
-    rows = []
+    rows: list[dict[str, t.Any]] = []
     for host, report in reports.items():
         looked_at = _looked_at(report)
         soonest = report.get("soonest")
