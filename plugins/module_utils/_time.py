@@ -9,7 +9,7 @@ import datetime as dt
 import re
 import time
 
-__all__ = ["monotonic", "now", "parse_duration", "parse_rfc3339", "rfc3339"]
+__all__ = ["booted", "monotonic", "now", "parse_duration", "parse_rfc3339", "rfc3339"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -23,6 +23,14 @@ def now() -> dt.datetime:
 def monotonic() -> float:
     """Return seconds that only ever grow, for measuring how long something took."""
     return time.monotonic()
+
+
+def booted() -> float:
+    """Return when this host was started, in seconds since 1970.
+
+    btime of /proc/stat is the same in whole seconds, too early by up to one.
+    """
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def rfc3339(moment: dt.datetime) -> str:

@@ -36,6 +36,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki import (
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model import (
     Carrier,
+    Contents,
     Finding,
 )
 
@@ -64,7 +65,7 @@ _DEPTH = 8
 class User:
     """A user of a kubeconfig, and the kubeconfig's standard name."""
 
-    kubeconfig: str | None
+    name: str | None
     pair: kubeconfig.EntryPair
 
 
@@ -242,8 +243,16 @@ def _owner(file: Taken) -> dict[str, int]:
     return {"mode": meta.mode, "uid": meta.uid, "gid": meta.gid}
 
 
-def _carrier(file: Taken, name: str | None, contents: t.Any) -> Carrier:
-    return Carrier(path=shown(file.path), name=name, contents=contents, **_owner(file))
+def _carrier(file: Taken, name: str | None, contents: Contents) -> Carrier:
+    meta = file.content.meta
+    return Carrier(
+        path=shown(file.path),
+        name=name,
+        contents=contents,
+        mode=meta.mode,
+        uid=meta.uid,
+        gid=meta.gid,
+    )
 
 
 def _concerns(note: Note, collection: Collection) -> bool:

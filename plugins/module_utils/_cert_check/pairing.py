@@ -137,7 +137,7 @@ def pairs(looked: Looked) -> tuple[Pair, ...]:
                 continue
             found.append(Pair(carrier, None, (), None))
             continue
-        role = table.role_of(carrier.name or (user.kubeconfig if user else None))
+        role = table.role_of(carrier.name or (user.name if user else None))
         if user is not None and carrier.field is not None:
             key = _carried(user.pair.key, paired)
             authorities = paired.authorities(role) or _certificates(user.pair.authorities, paired)

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _files
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _time
 
 __all__ = [
     "EtcdProcess",
@@ -110,16 +110,14 @@ def _name(pid: int) -> str:
 
 
 def _started_at(pid: int) -> float | None:
-    """Return when a process was started (proc_pid_stat(5), field 22; proc_stat(5), btime)."""
+    """Return when a process was started (proc_pid_stat(5), field 22)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
             # The second field is the program's name, which may hold anything.
             ticks = int(source.read().rpartition(b")")[2].split()[19])
-        with open("/proc/stat", "rb") as source:
-            booted = next(int(line.split()[1]) for line in source if line.startswith(b"btime "))
-    except (OSError, ValueError, IndexError, StopIteration):
+    except (OSError, ValueError, IndexError):
         return None
-    return booted + ticks / os.sysconf("SC_CLK_TCK")
+    return _time.booted() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def find_etcd(data_dir: str) -> EtcdProcess | None:
