@@ -247,15 +247,8 @@ def _see(
     own = places.endpoints(looked) if options.served else []
     known = {each.target for each in own}
     wanted = [*own, *(each for each in named if each.target not in known)]
-    layout = looked.host.layout if looked.host else None
-    client = (layout.cert, layout.key) if layout and layout.cert and layout.key else None
-    # etcd logs a handshake that shows no certificate; nobody else wants one.
-    etcd = [each.target for each in own if each.role.startswith("etcd/")]
-    rest = [each.target for each in wanted if each.target not in etcd]
     answers = handshake.see_all(
-        [handshake.Request(target, client) for target in etcd]
-        + [handshake.Request(target) for target in rest],
-        timeout=options.timeout,
+        [handshake.Request(each.target, each.client) for each in wanted], timeout=options.timeout
     )
     leaves = {
         each.certificate.contents.certificates[0].fingerprint: each.certificate for each in pairs

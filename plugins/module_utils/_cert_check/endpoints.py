@@ -16,6 +16,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._kit.model impor
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.handshake import Target
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
     Flags,
+    Layout,
     LayoutKind,
     StaticPod,
 )
@@ -48,6 +49,8 @@ class Endpoint:
     """Empty: somebody named it, and it is not known what it is."""
     path: str | None = None
     """The host's path of the file that is served there."""
+    client: tuple[str, str] | None = None
+    """Paths of a certificate and key that are trusted there; etcd logs a handshake without one."""
 
 
 def endpoints(looked: Looked) -> list[Endpoint]:
@@ -58,15 +61,19 @@ def endpoints(looked: Looked) -> list[Endpoint]:
         return found
     layout = host.layout
     if layout is not None:
-        for role, listen, file in (
-            (ETCD_SERVER, "listen-client-urls", "cert-file"),
-            (ETCD_PEER, "listen-peer-urls", "peer-cert-file"),
+        for role, listen, prefix in (
+            (ETCD_SERVER, "listen-client-urls", ""),
+            (ETCD_PEER, "listen-peer-urls", "peer-"),
         ):
             targets = _listening(layout.flags, listen)
+            path = _etcd_file(layout, f"{prefix}cert-file")
+            key = _etcd_file(layout, f"{prefix}key-file")
+            if role == ETCD_SERVER and layout.cert and layout.key:
+                client: tuple[str, str] | None = (layout.cert, layout.key)
+            else:
+                client = (path, key) if path and key else None
             if targets:
-                pod = layout.pod("etcd") if layout.kind is LayoutKind.KUBEADM else None
-                path = pod.host_file(file) if pod else layout.flags.get(file)
-                found.append(Endpoint(targets[0], role, path))
+                found.append(Endpoint(targets[0], role, path, client))
     api = _api_server(looked)
     if api:
         found.append(api)
@@ -126,6 +133,11 @@ def _listening(flags: Flags, name: str) -> list[Target]:
         if parts and parts.scheme == "https" and parts.port:
             found.append(Target(_ANY.get(parts.hostname or "", parts.hostname or ""), parts.port))
     return sorted(found, key=lambda target: not _is_loopback(target.host))
+
+
+def _etcd_file(layout: Layout, flag: str) -> str | None:
+    pod = layout.pod("etcd") if layout.kind is LayoutKind.KUBEADM else None
+    return pod.host_file(flag) if pod else layout.flags.get(flag)
 
 
 def _api_server(looked: Looked) -> Endpoint | None:
