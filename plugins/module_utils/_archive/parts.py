@@ -66,7 +66,7 @@ def of_member(layout: str | None, *, tls: bool) -> tuple[Part, ...]:
     if layout in RANCHER:
         return ()
     kubeadm = layout == "kubeadm"
-    found = (_manifest("etcd"),) if kubeadm else ()
+    found: tuple[Part, ...] = (_manifest("etcd"),) if kubeadm else ()
     if tls:
         found += (*_MEMBER, *(_HEALTHCHECK if kubeadm else ()))
     return found
