@@ -141,6 +141,13 @@ EXAMPLES = r"""
     endpoints:
       - k8s-api.example.com:6443
 
+- name: Bring the hosts of a cluster together, compared and in one table
+  controlplane.etcd.etcd_cert_check:
+    reports: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'checked'))) }}"
+  run_once: true
+  delegate_to: localhost
+  become: false
+
 - name: List what ends within two months
   controlplane.etcd.etcd_cert_check:
     fail_on: never
@@ -273,11 +280,13 @@ findings:
     message:
       description: What is wrong.
       type: str
-      sample: It ends on 2026-11-27T14:50:00Z, in 3 days.
+      sample: It ends on 2026-11-27T14:50:00Z, in 3 days; fail_days is 7.
     action:
       description: What to do.
       type: str
-      sample: "Renew it: kubeadm certs renew apiserver. Restart kube-apiserver."
+      sample: >-
+        Renew it: kubeadm certs renew apiserver. Restart kube-apiserver: mv /etc/kubernetes/manifests/kube-apiserver.yaml
+        /root/, wait 20 s, move it back.
     name:
       description: kubeadm's name of the file; null where there is none.
       type: str
@@ -407,7 +416,17 @@ lines:
   type: list
   elements: str
   returned: success and O(reports) is given
-  sample: ["CRITICAL  cp1  apiserver.crt  It ends on 2026-11-27T14:50:00Z, in 3 days."]
+  sample:
+    - "SEVERITY  HOST  WHAT           DAYS  WHERE"
+    - "critical  cp1   apiserver.crt     3  /etc/kubernetes/pki/apiserver.crt"
+    - "          It ends on 2026-11-27T14:50:00Z, in 3 days; fail_days is 7."
+    - "          Do: Renew it: kubeadm certs renew apiserver. Restart kube-apiserver: mv"
+    - "              /etc/kubernetes/manifests/kube-apiserver.yaml /root/, wait 20 s, move it back."
+    - ""
+    - "HOST  CERTIFICATES  CRITICAL  WARNING  DAYS  ENDS FIRST"
+    - "cp1             16         1        -     3  apiserver.crt"
+    - ""
+    - "16 certificates on 1 host: 1 critical, 0 warnings."
 error:
   description: What failed, with a stable C(kind) to branch on. V(certificates) if it failed over findings; all other values are there then.
   type: dict
