@@ -44,6 +44,11 @@ __all__ = ["Looked", "User", "look"]
 
 _ENDINGS = (".crt", ".pem", ".cer", ".cert", ".der", ".key", ".pub")
 _KUBECONFIGS = frozenset(name for name in names.KUBERNETES_DIR.values() if name.endswith(".conf"))
+# What leads to certificates, or is compared between hosts.
+_CONFIGURATION = frozenset(
+    {*names.MANIFESTS.values(), "kubelet/config.yaml", "etcd/config", names.ENCRYPTION_CONFIG}
+)
+_OTHER_ENDINGS = (".yaml", ".yml", ".json", ".toml", ".env", ".service")
 _KUBECONFIG_ENDINGS = (".conf", ".kubeconfig")
 # What the kubelet's certificate manager leaves of earlier turns (client-go
 # util/certificate/certificate_store.go); the link …-current.pem leads to the one that counts.
@@ -79,6 +84,8 @@ class Looked:
     files: tuple[Taken, ...]
     carriers: tuple[Carrier, ...]
     """Files and fields with certificates or keys, or that should have some."""
+    unread: tuple[Carrier, ...]
+    """Files that are there, and that this user can't read."""
     users: tuple[User, ...]
     unused: frozenset[str]
     """Paths of files that nothing is known to read."""
@@ -199,6 +206,11 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
         host=host,
         files=collection.files,
         carriers=tuple(carriers),
+        unread=tuple(
+            Carrier(shown(note.path), note.name, reading.unreadable("it was not read"))
+            for note in collection.notes
+            if note.kind is NoteKind.UNREADABLE and note.path
+        ),
         users=tuple(users),
         unused=frozenset(unused),
         links=links,
@@ -268,8 +280,10 @@ def _concerns(note: Note, collection: Collection) -> bool:
         return any(
             file.path == note.path and not _is_kubeconfig(file, _name_of(file, ""))
             for file in collection.files
-            if set(file.names) & {*names.MANIFESTS.values(), "kubelet/config.yaml", "etcd/config"}
+            if _CONFIGURATION.intersection(file.names)
         )
+    if note.kind is NoteKind.UNREADABLE and (note.path or "").endswith(_OTHER_ENDINGS):
+        return note.name in _CONFIGURATION
     return True
 
 

@@ -49,8 +49,10 @@ class _Paired:
     def __init__(self, looked: Looked) -> None:
         self.files = {each.path: each for each in looked.carriers if each.field is None}
         self.at = looked.file_at
+        # One that can't be read is there all the same.
+        self.places = {**{each.path: each for each in looked.unread}, **self.files}
         self.by_name: dict[str, list[Carrier]] = {}
-        for each in self.files.values():
+        for each in self.places.values():
             if each.name:
                 self.by_name.setdefault(each.name, []).append(each)
         self.keys: dict[str, Carrier] = {}
@@ -90,8 +92,8 @@ class _Paired:
         if carrier.contents.keys:
             return carrier
         for path in _beside(carrier.path):
-            if path in self.files:
-                return self.files[path]
+            if path in self.places:
+                return self.places[path]
         leaf = carrier.contents.certificates[0]
         if role is None or role.is_ca:  # there may be more of that name: it takes its own
             return self.keys.get(leaf.public_key)

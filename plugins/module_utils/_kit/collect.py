@@ -196,7 +196,10 @@ class _Collector:
             )
             return
         if resolved.is_folder:
-            return  # a folder that is mounted or named: its files have their own references
+            # One that is mounted or named: its files have their own references. But container
+            # runtimes make a folder of a file that is to be mounted and is not there, too.
+            self._is_missing(wish, "it is a folder")
+            return
         if not wish.named and resolved.links and not self._is_ours(resolved.path):
             self._leads_out(wish.path, resolved)
             return
@@ -321,7 +324,7 @@ class _Collector:
         if wish.name:
             self._missing.add(wish.name)
         why = wish.why if wish.strong else None
-        self._notes.untaken(wish.path, reason, why=why, name=wish.name)
+        self._notes.untaken(wish.path, reason, why=why, name=wish.name, there=always)
 
     def _leave_out(self, wish: _Wish, reason: str) -> None:
         if not self._full:

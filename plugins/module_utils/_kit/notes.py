@@ -38,7 +38,7 @@ class Note:
     reason: str = ""
     """Why, without the path and without what is said of kits."""
     name: str | None = None
-    """Its standard name, of a file that is missing."""
+    """Its standard name, of a file that was not taken."""
 
 
 class Notes:
@@ -48,6 +48,7 @@ class Notes:
         self._notes: list[Note] = []
         self._untaken: dict[tuple[str, str], list[str]] = {}
         self._names: dict[str, str] = {}
+        self._there: set[str] = set()
 
     def add(self, kind: NoteKind, text: str, path: str | None = None, reason: str = "") -> None:
         """Take a note, unless it is there."""
@@ -59,8 +60,12 @@ class Notes:
         """Note what can't be read."""
         self.add(NoteKind.UNREADABLE, str(exc), exc.path, str(exc).rstrip("."))
 
-    def untaken(self, path: str, reason: str, *, why: str | None, name: str | None) -> None:
-        """Note a file that can't be taken, and what references it."""
+    def untaken(
+        self, path: str, reason: str, *, why: str | None, name: str | None, there: bool
+    ) -> None:
+        """Note a file that can't be taken although it is `there`, or is not; and its referrer."""
+        if there:
+            self._there.add(path)
         if name:
             self._names.setdefault(path, name)
         whys = self._untaken.setdefault((path, reason.rstrip(".")), [])
@@ -74,10 +79,11 @@ class Notes:
                 self.add(NoteKind.UNREADABLE, f"{reason}.", path, reason)
                 continue
             more = f" (and {len(whys) - 1} more)" if len(whys) > 1 else ""
+            there = path in self._there
             self.add(
-                NoteKind.MISSING,
+                NoteKind.UNREADABLE if there else NoteKind.MISSING,
                 f"{whys[0]}{more} references {shown(path)}, which is not in the kit: {reason}.",
                 path,
-                f"{whys[0]}{more} references it: {reason}",
+                reason if there else f"{whys[0]}{more} references it: {reason}",
             )
         return tuple(self._notes)

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import tempfile
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,7 @@ def test_check_link_out_of_the_folders_is_told(host: Host) -> None:
 def test_check_loops_folders_and_fifos_for_files_are_told(host: Host) -> None:
     for name in ("apiserver.crt", "front-proxy-client.crt", "etcd/peer.crt"):
         (host.folder / name).unlink()
+    (host.folder / "etcd/peer.crt").mkdir()
     (host.folder / "apiserver.crt").symlink_to(f"{PKI}/apiserver.crt")
     os.mkfifo(host.folder / "front-proxy-client.crt")
     found = {where: kind for _severity, kind, where in host.findings()}
@@ -202,6 +206,38 @@ def test_check_manifest_that_is_no_yaml_is_told(host: Host) -> None:
     result = host.check()
     assert any(each["kind"] == "not_looked_at" for each in result["findings"])
     assert result["counts"]["certificates"] > 10
+
+
+def test_check_by_somebody_who_may_not_read_keys_says_so_and_no_more(made: Host) -> None:
+    made.check()  # whatever is imported late is there by now
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        shutil.copytree(made.root, Path(name) / "cp1", symlinks=True)
+        host = Host(Path(name) / "cp1", made.pki)
+        for path in host.kubernetes.glob("manifests/*"):
+            path.chmod(0o644)
+        with nobody():
+            result = host.check()
+    assert result["counts"]["certificates"] == 11
+    assert {(each["severity"], each["kind"]) for each in result["findings"]} == {
+        ("warning", "not_looked_at")
+    }
+    where = {each["where"]: each["message"] for each in result["findings"]}
+    assert "Run the task with become" in where[f"{PKI}/apiserver.key"]
+    assert "/etc/kubernetes/scheduler.conf" in where
+    assert "/var/lib/kubelet/pki/kubelet-client-current.pem" in where
+
+
+@contextlib.contextmanager
+def nobody() -> t.Iterator[None]:
+    """Be somebody without rights."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_check_key_of_flags_wins_over_the_one_beside(host: Host) -> None:
