@@ -19,10 +19,13 @@ import yaml
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     assemble,
     completeness,
+    entries,
     lacks,
     manifest,
     names,
+    trust,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive.summary import summary
 from ansible_collections.controlplane.etcd.plugins.module_utils._kit import take
 from lab import kubeadm, kubespray
 from lab.pki import ClusterPki, write
@@ -364,6 +367,16 @@ def test_no_kit_is_data_only() -> None:
     assert verdict.completeness is DATA_ONLY
     assert said(verdict) == [("no_kit", "kit", ())]
     assert "no_encryption_config" in [code for code, *_rest in said(judged({}))]
+
+
+def test_summary_tells_the_first_lacks_and_their_count(trees: dict[str, Roots]) -> None:
+    found = manifest_of([kit_of("cp1", trees["kubeadm"]["cp1"])])
+    kit = (dataclasses.replace(found.kit[0], present=("apiserver.crt",)),)
+    bare = dataclasses.replace(found, kit=kit)
+    prefix = names.Prefix("prod")
+    told = summary(entries.Entry(bare.id, prefix, trust.TrustState.TRUSTED, "", bare))
+    assert told["lack_count"] == len(completeness.judge(bare).lacks) > 20
+    assert [lack["severity"] for lack in told["lacks"]] == ["critical"] * 20
 
 
 def test_members_without_kit_are_named(trees: dict[str, Roots]) -> None:
