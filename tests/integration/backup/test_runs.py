@@ -116,6 +116,10 @@ class TestAsked:
         assert not list(entry.rglob("*.age"))
         reliability("no recipients, unsealed allowed", "archived, and said loudly", area=AREA)
 
+    def test_it_says_how_much_the_entry_restores(self, run: Run) -> None:
+        said = run.said("alpha-cp1", "Show it")["msg"]
+        assert "restores: the whole control plane, on any hosts" in said
+
     def test_nothing_is_left_behind(self, lab: BackupLab, run: Run) -> None:
         assert run.outcome("alpha")["outcome"] == "archived"
         assert not lab.left()
