@@ -191,8 +191,9 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
             found = kubeconfig.parse(shown(file.path), file.content.data, name=name, **_owner(file))
             carriers += found.embedded
             users += [User(name, pair) for pair in found.pairs]
-            if found.problem:
-                carriers.append(_carrier(file, name, reading.unreadable(found.problem)))
+            problem = found.problem or _without_user(file, name)
+            if problem:
+                carriers.append(_carrier(file, name, reading.unreadable(problem)))
         elif _may_carry(file, name):
             carriers.append(_carrier(file, name, reading.read(file.content.data)))
             if passed_by and layout not in _RANCHER:
@@ -240,6 +241,19 @@ def _is_kubeconfig(file: Taken, name: str | None) -> bool:
         and bool(file.parsed.problem)
         and b"current-context" in file.content.data
     )
+
+
+def _without_user(file: Taken, name: str | None) -> str | None:
+    """Say so where a kubeconfig of the control plane has nobody to log in as: it is cut off, say."""
+    if name not in _KUBECONFIGS:
+        return None
+    for document in file.parsed.documents:
+        users = document.get("users")
+        for user in users if isinstance(users, list) else ():
+            own = user.get("user") if isinstance(user, dict) else None
+            if isinstance(own, dict) and own:
+                return None  # it may have a token, or run a program
+    return "it names no user with credentials"
 
 
 def _may_carry(file: Taken, name: str | None) -> bool:

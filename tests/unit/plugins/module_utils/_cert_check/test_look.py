@@ -201,6 +201,19 @@ def test_check_broken_kubeconfigs_are_told_without_their_words(host: Host) -> No
     assert "PLANTED" not in str(result)
 
 
+def test_check_kubeconfig_cut_off_where_it_is_still_yaml(host: Host) -> None:
+    path = host.kubernetes / "scheduler.conf"
+    path.write_text(path.read_text().partition("users:")[0])
+    found = host.check()["findings"]
+    assert [(each["severity"], each["kind"], each["where"]) for each in found] == [
+        ("critical", "unreadable", "/etc/kubernetes/scheduler.conf")
+    ]
+    path.write_text(path.read_text() + "users: [{name: x, user: {token: PLANTED}}]\n")
+    result = host.check()
+    assert result["findings"] == []
+    assert "PLANTED" not in str(result)
+
+
 def test_check_manifest_that_is_no_yaml_is_told(host: Host) -> None:
     (host.kubernetes / "manifests/kube-apiserver.yaml").write_text("a: [PLANTED")
     result = host.check()
