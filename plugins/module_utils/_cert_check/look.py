@@ -251,8 +251,10 @@ def _without_user(file: Taken, name: str | None) -> str | None:
         users = document.get("users")
         for user in users if isinstance(users, list) else ():
             own = user.get("user") if isinstance(user, dict) else None
-            if isinstance(own, dict) and own:
-                return None  # it may have a token, or run a program
+            own = own if isinstance(own, dict) else {}
+            # It may have a token, or run a program; a key alone is nothing.
+            if any(value for key, value in own.items() if not str(key).startswith("client-key")):
+                return None
     return "it names no user with credentials"
 
 
