@@ -121,6 +121,15 @@ def shorten_ca(tree: KubeadmTree, name: str) -> None:
     (tree.pki / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
+def trust(tree: KubeadmTree, name: str, ca: Pair) -> None:
+    """Have a kubeconfig trust another authority."""
+    path = tree.kubernetes / name
+    document = yaml.safe_load(path.read_text())
+    data = base64.b64encode(ca.certificate_pem).decode()
+    document["clusters"][0]["cluster"]["certificate-authority-data"] = data
+    path.write_text(yaml.safe_dump(document))
+
+
 def encrypt_key(tree: KubeadmTree, name: str) -> None:
     key = serialization.load_pem_private_key((tree.pki / f"{name}.key").read_bytes(), None)
     data = key.private_bytes(
@@ -180,6 +189,16 @@ CASES: dict[str, tuple[Spoil, list[tuple[str, str, str]]]] = {
             tree.pki / "front-proxy-client"
         ),
         [("critical", "chain", f"{PKI}/front-proxy-client.crt")],
+    ),
+    "kubeconfig that trusts another CA of the same name": (
+        lambda tree: trust(tree, "scheduler.conf", authority("kubernetes")),
+        [
+            (
+                "critical",
+                "chain",
+                "/etc/kubernetes/scheduler.conf clusters[kubernetes].certificate-authority-data",
+            )
+        ],
     ),
     "key of another certificate": (
         lambda tree: write(tree.pki / "apiserver.key", private_pem(new_key())),

@@ -32,7 +32,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model impor
 )
 
 from . import endpoints as places
-from . import report, started
+from . import report, started, trust
 from .look import Looked, look
 from .pairing import pairs as pairs_of
 
@@ -223,6 +223,7 @@ def _of_files(looked: Looked, pairs: t.Sequence[Pair], limits: Limits) -> t.Iter
         elif (carrier.path, carrier.field) not in paired:
             yield from checks.check_contents(carrier, layout=looked.layout)
     yield from report.sa_mismatch(looked)
+    yield from trust.mistrust(looked)
 
 
 def _roles(looked: Looked, pair: Pair) -> tuple[str, ...]:
