@@ -45,7 +45,7 @@ def together(
             "Option reports is empty: no host was looked at.",
             hint="Give what this module returned, by host.",
         )
-    named = {str(host): str(cluster) for host, cluster in clusters.items()}
+    named = {str(host): str(cluster or "") for host, cluster in clusters.items()}
     plain = {str(host): _plain(report) for host, report in sorted(reports.items())}
     differences = across.compare(plain, clusters=named, max_clock_skew=max_clock_skew)
     found = [
