@@ -16,8 +16,9 @@ description:
   - Then it shakes hands by TLS with what the host serves, etcd's client and peer ports, the API server and the kubelet, and
     compares what it is shown with the file on disk. It sends no request, and trusts nothing that it is shown.
   - Findings are about expiry, validity that has not begun, a CA that ends before what it issued, chains, kubeconfigs that
-    trust another CA than the API server's, keys that do not match, cannot be read or can be read by others, names and addresses that a certificate lacks, extended key usage, weak
-    keys and signatures, renewed files that were never loaded, CA keys where they must not be, and the clock.
+    trust another CA than the API server's, keys that do not match, cannot be read or can be read by others, names and
+    addresses that a certificate lacks, extended key usage, weak keys and signatures, renewed files that were never loaded,
+    CA keys where they must not be, and the clock.
   - Also runs on the controller, with the results of several hosts in O(reports), to compare what should be the same on all
     hosts of a cluster, and to show everything in one table.
   - Nothing is changed. Keys are read to see which certificate they belong to, and nothing of them is returned.
