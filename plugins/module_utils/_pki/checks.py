@@ -12,7 +12,7 @@ import typing as t
 from . import table
 from .chain import check_chain
 from .dates import check_dates, days_left, state_of
-from .keys import check_contents, check_key_file, check_match, check_strength
+from .keys import SERVICE_ACCOUNTS, check_contents, check_key_file, check_match, check_strength
 from .model import Certificate, Finding, Kind, Limits, Pair, Severity
 
 __all__ = [
@@ -105,12 +105,13 @@ def check_names(
 def missing(name: str, where: str, *, layout: str = "") -> Finding:
     """Return that a file which something refers to, or the layout needs, is not there."""
     role = table.role_of(name)
+    needed = role is not None or name in SERVICE_ACCOUNTS
     action = "Put it back from a backup, or remove what refers to it."
     if role and not role.is_ca:
         action = f"{table.remaking(role.name, layout=layout)} Or put it back from a backup."
     return Finding(
         kind=Kind.MISSING,
-        severity=Severity.CRITICAL if role else Severity.WARNING,
+        severity=Severity.CRITICAL if needed else Severity.WARNING,
         subject=name,
         where=where,
         message="It is not there, but is needed here.",

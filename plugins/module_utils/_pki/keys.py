@@ -11,7 +11,14 @@ import typing as t
 from . import table
 from .model import Carrier, Certificate, Finding, Kind, Limits, Pair, Severity
 
-__all__ = ["WEAK_HASHES", "check_contents", "check_key_file", "check_match", "check_strength"]
+__all__ = [
+    "SERVICE_ACCOUNTS",
+    "WEAK_HASHES",
+    "check_contents",
+    "check_key_file",
+    "check_match",
+    "check_strength",
+]
 
 # The others' and the group's read bit; what may be written can be replaced, too.
 _OTHERS = 0o006
@@ -19,6 +26,8 @@ _GROUP = 0o060
 _LEAST_BITS = {"RSA": 2048, "EC": 256}
 # Go refuses to verify these since 1.18 (crypto/x509, SHA-1) and ever since (MD5).
 WEAK_HASHES = frozenset({"md2", "md4", "md5", "sha1"})
+SERVICE_ACCOUNTS = frozenset({"sa.key", "sa.pub"})
+"""Without either of them no API server starts, and no certificate tells of them."""
 _CA_KEYS = frozenset(
     {"ca.key", "client-ca.key", "etcd/ca.key", "etcd/peer-ca.key", "front-proxy-ca.key"}
 ) | {"cluster-signing.key"}
@@ -30,16 +39,21 @@ def check_contents(carrier: Carrier, *, layout: str = "") -> list[Finding]:
         return []
     role = table.role_of(carrier.name)
     told = "; ".join(carrier.contents.problems[:5])
+    action = "Look at it with openssl x509 -in or openssl pkey -in; remove it if nothing uses it."
+    if role:
+        action = f"{table.remaking(role.name, layout=layout)} Or put it back from a backup."
+    elif carrier.name in SERVICE_ACCOUNTS:
+        action = "Put it back from another control-plane host or from a backup."
     return [
         Finding(
             kind=Kind.UNREADABLE,
-            severity=Severity.CRITICAL if role else Severity.WARNING,
+            severity=Severity.CRITICAL
+            if role or carrier.name in SERVICE_ACCOUNTS
+            else Severity.WARNING,
             subject=carrier.name or carrier.path,
             where=carrier.where,
             message=f"Not all of it could be read: {told}.",
-            action=f"{table.remaking(role.name, layout=layout)} Or put it back from a backup."
-            if role
-            else "Look at it with openssl x509 -in or openssl pkey -in; remove it if nothing uses it.",
+            action=action,
             name=carrier.name,
         )
     ]

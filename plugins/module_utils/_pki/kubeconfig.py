@@ -97,7 +97,8 @@ def parse(
         return Entries(problem=f"line {mark.line + 1} is no YAML" if mark else "it is no YAML")
     except UnicodeDecodeError:
         return Entries(problem="it is no text in UTF-8")
-    except (RecursionError, ValueError, TypeError, OverflowError):
+    except (RecursionError, ValueError, TypeError, OverflowError, LookupError, AttributeError):
+        # The last two: `!!int ""`, `!!bool x`, `!!timestamp x` (PyYAML's constructor.py).
         return Entries(problem="it is nested too deeply or holds an impossible value")
     if not isinstance(document, dict):
         found = "empty" if document is None else "not a mapping"

@@ -346,6 +346,15 @@ def test_unreadable_file_that_nobody_knows_is_a_warning(bench: t.Any) -> None:
     assert finding.severity == Severity.WARNING and "made-up.crt" in finding.where
 
 
+@pytest.mark.parametrize("name", ["sa.key", "sa.pub"])
+def test_service_accounts_keys_are_critical_without_a_role(bench: t.Any, name: str) -> None:
+    empty = only(checks.check_contents(bench.carrier(b"", name)))
+    gone = checks.missing(name, f"/pki/{name}")
+    assert empty.severity == gone.severity == Severity.CRITICAL
+    assert "another control-plane host" in empty.action
+    assert "remove it" not in empty.action
+
+
 def test_missing_and_not_looked_at_name_their_place() -> None:
     gone = checks.missing("etcd/server.crt", "/pki/etcd/server.crt", layout="kubeadm")
     assert (gone.kind, gone.severity) == (Kind.MISSING, Severity.CRITICAL)
