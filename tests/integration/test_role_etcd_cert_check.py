@@ -194,6 +194,41 @@ def test_what_is_asked_wrongly_is_named(lab: BackupLab, beta: Cluster, reliabili
         for word in words:
             assert word in said, (fault, said)
         reliability(fault, "refused, or told: never an all good", area=AREA, message=said)
-    run = check(lab, clusters={"nocluster": hosts})
+
+
+def test_host_that_failed_before_is_in_the_table(
+    lab: BackupLab, alpha: Cluster, beta: Cluster, reliability: t.Any
+) -> None:
+    run = check(lab, clusters={"alpha": lab.hosts(alpha), "nocluster": lab.hosts(beta)})
     assert run.status == 2
-    assert "belongs to no cluster" in failures(run)
+    said = failures(run)
+    assert "beta-cp1 belongs to no cluster" in said
+    assert "beta-cp1: This host was not looked at" in said.replace("beta-cp1 beta-cp1", "beta-cp1")
+    [row] = [line for line in shown(run) if line.startswith("beta-cp1")]
+    assert "not looked at" in row
+    reliability(
+        "one host of many has no etcd_cluster",
+        "it is in the table as not looked at, the others are looked at, the run fails",
+        area=AREA,
+        message=said,
+    )
+
+
+@pytest.mark.parametrize("playbook", ["backup", "cert_check", "drill", "extract", "rotate"])
+def test_limit_that_leaves_out_every_host_is_refused(
+    lab: BackupLab, beta: Cluster, playbook: str, reliability: t.Any
+) -> None:
+    groups = {"web": {"hosts": {"web1": DEAD}}, "etcd_scratch": {"hosts": {"s1": DEAD}}}
+    start = lab.start(
+        {"beta": lab.hosts(beta)}, "--limit", "web1", playbook=playbook, groups=groups
+    )
+    run = start.wait()
+    assert run.status == 2, run.text[-3000:]
+    said = failures(run)
+    assert "--limit web1 leaves out every host in" in said
+    reliability(
+        f"{playbook} with a --limit that none of its hosts is in",
+        "refused: it would have ended well, and done nothing",
+        area="playbook",
+        message=said,
+    )
