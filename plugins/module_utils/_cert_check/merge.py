@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    CertificatesUnsound,
+    OptionInvalid,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._kit.tree import shown as printable
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki import across, shown
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model import (
@@ -24,6 +27,7 @@ from .check import Answer, failure
 __all__ = ["together"]
 
 _MOST_TEXT = 2000
+_MOST = 10**12
 _SEVERITIES = [severity.value for severity in Severity]
 _TEXTS = ("subject", "where", "message", "action")
 _COUNTED = (*_SEVERITIES, "certificates")
@@ -96,9 +100,14 @@ def _plain(report: t.Any) -> dict[str, t.Any]:
     if report.get("unreachable"):
         return _lost(f"it cannot be reached: {_text(report.get('msg'))}")
     findings, counts = report.get("findings"), report.get("counts")
-    if not isinstance(findings, list) or not isinstance(counts, dict):
+    error = report.get("error")
+    unsound = isinstance(error, dict) and error.get("kind") == CertificatesUnsound.kind
+    failed = bool(report.get("failed")) and not unsound
+    if failed or not isinstance(findings, list) or not isinstance(counts, dict):
         return _lost(_text(report.get("msg")) or "it gave no report")
     try:
+        if not findings and not _whole(counts["certificates"]):
+            return _lost("not one certificate was found there")
         return {
             "findings": [_finding(each) for each in findings],
             "counts": {name: _whole(counts[name]) for name in _COUNTED},
@@ -155,4 +164,6 @@ def _number(value: t.Any) -> int | None:
 
 def _whole(value: t.Any) -> int:
     # Ansible hands on numbers of templates as text.
+    if abs(int(value)) > _MOST:
+        raise ValueError("no number of certificates, days or seconds")
     return int(value)

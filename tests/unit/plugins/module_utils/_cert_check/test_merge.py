@@ -94,6 +94,12 @@ def test_together_a_host_without_a_report_is_critical(
         ("clock_skew_seconds", float("inf")),
         ("counts", {"critical": "9" * 5000}),
         ("findings", {"a": 1}),
+        ("days_left", "9" * 400),
+        ("failed", True),
+        (
+            "counts",
+            {"critical": 0, "warning": 0, "info": 0, "certificates": 0},
+        ),
     ],
 )
 def test_together_never_trips_over_what_a_host_says(
@@ -101,6 +107,13 @@ def test_together_never_trips_over_what_a_host_says(
 ) -> None:
     answer = together({"cp1": report, "cp2": {**report, key: value}})
     assert [each["kind"] for each in answer.result["findings"]] == ["not_looked_at"]
+
+
+def test_together_report_of_a_module_that_failed_over_its_findings_is_one(
+    report: dict[str, t.Any],
+) -> None:
+    failed = {**report, "failed": True, "error": {"kind": "certificates"}}
+    assert together({"cp1": failed}).result["findings"] == []
 
 
 def test_together_shows_no_control_characters(report: dict[str, t.Any]) -> None:
