@@ -28,6 +28,7 @@ ROOMS = [
     ["_node", "_etcd", "_kubernetes", "_mvcc"],
     ["_bbolt"],
     ["_files", "_query"],
+    ["_yaml"],
     ["_deps"],
     ["_time"],
     ["_errors"],
@@ -44,7 +45,7 @@ ANSIBLE = {
 }
 # These take values, not paths, and know no clock: whoever calls brings the bytes and the time.
 # Room -> what it may use besides itself; _pki reads certificates with cryptography.
-VALUES_ONLY = {"_retention": {"_errors", "_time"}, "_pki": {"_errors", "_time", "_deps"}}
+VALUES_ONLY = {"_retention": {"_errors", "_time"}, "_pki": {"_errors", "_time", "_deps", "_yaml"}}
 OUTSIDE = {
     *("asyncio", "glob", "io", "os", "pathlib", "random", "select", "shutil", "socket", "ssl"),
     *("subprocess", "sys", "tempfile", "time"),

@@ -12,6 +12,7 @@ import json
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _time
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit.model import Taken
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki import checks
 from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model import (
@@ -176,10 +177,21 @@ def _together(prints: t.Sequence[str]) -> str | None:
 def _encryption(looked: Looked) -> str | None:
     for file in looked.files:
         if names.ENCRYPTION_CONFIG in file.names:
-            # As a value: comments and order of keys make no difference to the API server.
-            text = json.dumps(file.parsed.documents, sort_keys=True, default=str)
-            return hashlib.pbkdf2_hmac("sha256", text.encode(), _SALT, _ROUNDS).hex()
+            return hashlib.pbkdf2_hmac("sha256", _value(file), _SALT, _ROUNDS).hex()
     return None
+
+
+def _value(file: Taken) -> bytes:
+    """Return what a YAML file says: comments and order of keys make no difference to the API server.
+
+    The file's own bytes where it says nothing that JSON holds.
+    """
+    if file.parsed.problem or not file.parsed.documents:
+        return file.content.data
+    try:
+        return json.dumps(file.parsed.documents, sort_keys=True).encode()
+    except (TypeError, ValueError, RecursionError):  # keys that have no order, a date
+        return file.content.data
 
 
 def sa_mismatch(looked: Looked) -> list[Finding]:

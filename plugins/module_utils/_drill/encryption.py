@@ -12,7 +12,7 @@ import copy
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _yaml
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError
 from ansible_collections.controlplane.etcd.plugins.module_utils._kit.bundle import open_kit
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.names import (
@@ -74,10 +74,13 @@ def parse(data: bytes, path: str) -> EncryptionConfig:
     """
     yaml = _deps.load("yaml")
     try:
-        document = yaml.safe_load(data[: _MAX_BYTES + 1]) if len(data) <= _MAX_BYTES else None
-    except (yaml.YAMLError, RecursionError, ValueError) as exc:
-        raise _unusable(path, "it is no YAML") from exc
-    if not isinstance(document, dict) or document.get("kind") not in _KINDS:
+        documents = _yaml.load(data.decode("utf-8"), most=1) if len(data) <= _MAX_BYTES else []
+    except _yaml.NotYaml as exc:
+        raise _unusable(path, exc.message) from exc
+    except UnicodeDecodeError as exc:
+        raise _unusable(path, "it is no text in UTF-8") from exc
+    document = documents[0] if documents else None
+    if not isinstance(document, dict) or str(document.get("kind")) not in _KINDS:
         raise _unusable(path, "its kind is not EncryptionConfiguration")
     if not isinstance(document.get("resources"), list):
         raise _unusable(path, "it lists no resources")

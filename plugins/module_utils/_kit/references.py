@@ -14,7 +14,7 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils import _yaml
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
     StaticPod,
@@ -110,15 +110,10 @@ def parse(path: str, data: bytes, *, tree: Tree) -> Parsed:
 def _documents(text: str) -> tuple[list[dict[str, t.Any]], str | None]:
     if ":" not in text:
         return [], None
-    yaml = _deps.load("yaml")
     try:
-        return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)], None
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        # The message itself may quote the file.
-        return [], f"line {mark.line + 1} is no YAML" if mark else "it is no YAML"
-    except (RecursionError, ValueError):
-        return [], "it is nested too deeply or holds an impossible value"
+        return [each for each in _yaml.load(text) if isinstance(each, dict)], None
+    except _yaml.NotYaml as exc:
+        return [], exc.message
 
 
 def _of_pod(path: str, document: t.Mapping[str, t.Any], tree: Tree) -> t.Iterator[Reference]:

@@ -11,7 +11,7 @@ import dataclasses
 import posixpath
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils import _yaml
 
 from . import reading
 from .model import Carrier, Contents
@@ -88,18 +88,15 @@ def parse(
     gid: int = 0,
 ) -> Entries:
     """Return what a kubeconfig's bytes carry; never raises over what they hold."""
-    yaml = _deps.load("yaml")
     try:
-        document = yaml.safe_load(data.decode("utf-8"))
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        # The message itself may quote the file.
-        return Entries(problem=f"line {mark.line + 1} is no YAML" if mark else "it is no YAML")
+        documents = _yaml.load(data.decode("utf-8"))
+    except _yaml.NotYaml as exc:
+        return Entries(problem=exc.message)
     except UnicodeDecodeError:
         return Entries(problem="it is no text in UTF-8")
-    except (RecursionError, ValueError, TypeError, OverflowError, LookupError, AttributeError):
-        # The last two: `!!int ""`, `!!bool x`, `!!timestamp x` (PyYAML's constructor.py).
-        return Entries(problem="it is nested too deeply or holds an impossible value")
+    if len(documents) > 1:
+        return Entries(problem="it holds several YAML documents, so no YAML of a kubeconfig")
+    document = documents[0] if documents else None
     if not isinstance(document, dict):
         found = "empty" if document is None else "not a mapping"
         return Entries(problem=f"it is {found}, so no kubeconfig")

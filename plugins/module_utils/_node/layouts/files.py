@@ -10,7 +10,7 @@ import pwd
 import stat
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils import _yaml
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import LayoutError
 
 __all__ = ["list_folder", "read_text", "read_yaml"]
@@ -33,15 +33,12 @@ def read_yaml(path: str) -> dict[str, t.Any]:
 
     :raises LayoutError: it can't be read, or holds no mapping.
     """
-    yaml = _deps.load("yaml")
     try:
         # The kubelet, too, takes the first document of several.
-        document = next(iter(yaml.safe_load_all(read_text(path))), None)
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
+        document = next(iter(_yaml.load(read_text(path), most=1)), None)
+    except _yaml.NotYaml as exc:
         raise LayoutError(
-            f"File {path}{where} is no YAML: {getattr(exc, 'problem', exc)}.",
+            f"File {path} can't be used: {exc.message}.",
             hint="Mend it; the kubelet can't read it either.",
             path=path,
         ) from exc
