@@ -174,12 +174,14 @@ def _collect_paths(tree: HostTree, paths: t.Sequence[str]) -> Collection:
 def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection) -> Looked:
     carriers: list[Carrier] = []
     users: list[User] = []
-    findings = [_noted(note, layout) for note in collection.notes if _concerns(note, collection)]
+    findings = [
+        _noted(note, layout, collection) for note in collection.notes if _concerns(note, collection)
+    ]
     if host is not None:
         manifests = next(
             (each.path for each in host.places.folders if each.names is names.MANIFESTS), ""
         )
-        findings += [checks.not_looked_at(manifests, text) for text in host.warnings]
+        findings += [checks.not_looked_at(manifests, text, needed=True) for text in host.warnings]
     unused = set()
     folder_reasons = {folder.why for folder in host.places.folders} if host else set()
     for file in collection.files:
@@ -222,12 +224,14 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
 
 
 def _name_of(file: Taken, layout: str) -> str | None:
-    if layout in _RANCHER:
-        folder = posixpath.basename(posixpath.dirname(file.path))
-        known = _OF_AGENT.get(f"{folder}/{posixpath.basename(file.path)}")
-        if known:
-            return known
-    return file.names[0] if file.names else None
+    return _of_agent(file.path, layout) or (file.names[0] if file.names else None)
+
+
+def _of_agent(path: str, layout: str) -> str | None:
+    if layout not in _RANCHER:
+        return None
+    folder, name = posixpath.split(path)
+    return _OF_AGENT.get(f"{posixpath.basename(folder)}/{name}")
 
 
 def _is_kubeconfig(file: Taken, name: str | None) -> bool:
@@ -303,11 +307,24 @@ def _concerns(note: Note, collection: Collection) -> bool:
     return True
 
 
-def _noted(note: Note, layout: str) -> Finding:
+def _noted(note: Note, layout: str, collection: Collection) -> Finding:
     where = shown(note.path or "")
+    name = note.name or _of_agent(note.path or "", layout)
+    if note.kind is NoteKind.LEFT_OUT:
+        return dataclasses.replace(
+            checks.not_looked_at(where, note.reason, name=name, needed=True),
+            message=f"It and what follows was not looked at: {note.reason}.",
+            action="Name smaller folders or files in paths, or move away what is none of the control "
+            "plane's; then check again.",
+        )
+    if note.kind is NoteKind.NOT_PARSED:
+        taken = next((file for file in collection.files if file.path == note.path), None)
+        name = name or (taken.names[0] if taken and taken.names else None)
+        reason = f"{note.reason}; what it references could not be followed"
+        return checks.not_looked_at(where, reason, name=name, needed=name in _CONFIGURATION)
     if note.kind is NoteKind.MISSING:
         finding = checks.missing(note.name or posixpath.basename(where), where, layout=layout)
         return dataclasses.replace(
             finding, message=f"It is missing: {note.reason}.", name=note.name
         )
-    return checks.not_looked_at(where, note.reason, name=note.name)
+    return checks.not_looked_at(where, note.reason, name=name, needed=name in _CONFIGURATION)

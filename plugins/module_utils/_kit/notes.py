@@ -45,7 +45,7 @@ class Notes:
     """Notes in the order they were taken; what could not be taken is gathered until the end."""
 
     def __init__(self) -> None:
-        self._notes: list[Note] = []
+        self._notes: dict[Note, None] = {}
         self._untaken: dict[tuple[str, str], list[str]] = {}
         self._names: dict[str, str] = {}
         self._there: set[str] = set()
@@ -53,8 +53,7 @@ class Notes:
     def add(self, kind: NoteKind, text: str, path: str | None = None, reason: str = "") -> None:
         """Take a note, unless it is there."""
         note = Note(kind, text, path, reason, self._names.get(path or ""))
-        if note not in self._notes:
-            self._notes.append(note)
+        self._notes.setdefault(note)
 
     def refused(self, exc: KitError) -> None:
         """Note what can't be read."""

@@ -120,15 +120,26 @@ def missing(name: str, where: str, *, layout: str = "") -> Finding:
     )
 
 
-def not_looked_at(where: str, why: str, *, subject: str = "", name: str | None = None) -> Finding:
-    """Return that something was not looked at: never an "all good"."""
+def not_looked_at(
+    where: str, why: str, *, subject: str = "", name: str | None = None, needed: bool = False
+) -> Finding:
+    """Return that something was not looked at: never an "all good".
+
+    It is critical where the control plane needs it, by its standard name or as `needed` says.
+    """
+    needed = needed or table.role_of(name) is not None or name in SERVICE_ACCOUNTS
+    action = "Remove the reason, and check again."
+    if "become" in why:
+        action = "Run it with become, and check again."
+    elif needed:
+        action = "Remove the reason, or put it back from a backup; then check again."
     return Finding(
         kind=Kind.NOT_LOOKED_AT,
-        severity=Severity.WARNING,
+        severity=Severity.CRITICAL if needed else Severity.WARNING,
         subject=subject or name or where,
         where=where,
         message=f"It was not looked at: {why.rstrip('.')}.",
-        action="Remove the reason, and check again.",
+        action=action,
         name=name,
     )
 

@@ -233,8 +233,13 @@ def test_check_by_somebody_who_may_not_read_keys_says_so_and_no_more(made: Host)
             result = host.check()
     assert result["counts"]["certificates"] == 11
     assert {(each["severity"], each["kind"]) for each in result["findings"]} == {
-        ("warning", "not_looked_at")
+        ("critical", "not_looked_at"),
+        ("warning", "not_looked_at"),
     }
+    assert {each["action"] for each in result["findings"]} == {
+        "Run it with become, and check again."
+    }
+    assert {each["name"] for each in result["findings"] if each["severity"] == "warning"} == {None}
     where = {each["where"]: each["message"] for each in result["findings"]}
     assert "Run the task with become" in where[f"{PKI}/apiserver.key"]
     assert "/etc/kubernetes/scheduler.conf" in where
