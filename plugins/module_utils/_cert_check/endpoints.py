@@ -32,6 +32,7 @@ API_SERVER = "apiserver"
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - read, not bound
 _SERVICE = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _K3S_PORT = 6443
+_LAST_PORT = 65535
 # A webhook's kubeconfig, say, leads to another server.
 _KUBECONFIGS = frozenset(
     {"admin.conf", "super-admin.conf", "controller-manager.conf", "scheduler.conf", "kubelet.conf"}
@@ -151,11 +152,11 @@ def _api_server(looked: Looked) -> Endpoint | None:
         port = _number(pod.flags.get("secure-port"), 6443)
         bound = pod.flags.get("bind-address") or ""
         path = pod.host_file("tls-cert-file")
-        return Endpoint(Target(_ANY.get(bound, bound), port), API_SERVER, path) if port else None
+        return Endpoint(Target(_ANY.get(bound, bound), port), API_SERVER, path)
     if looked.layout == LayoutKind.K3S.value and host and host.layout:
         # k3s has it on loopback, one port above its own (pkg/daemons/control/server.go).
         document = _document(looked, "k3s/config.yaml")
-        own = _number(str(document.get("https-listen-port") or ""), _K3S_PORT)
+        own = _number(document.get("https-listen-port"), _K3S_PORT)
         folder = host.layout.certificates_dir
         path = f"{folder}/serving-kube-apiserver.crt"
         return Endpoint(Target("127.0.0.1", own + 1), API_SERVER, path)
@@ -172,8 +173,8 @@ def _kubelet(looked: Looked) -> Endpoint | None:
     path = _kubelet_file(looked, config or {})
     if config is None and path is None:
         return None
-    address = str((config or {}).get("address") or "")
-    port = _number(str((config or {}).get("port") or ""), 10250)
+    address = _text((config or {}).get("address"))
+    port = _number((config or {}).get("port"), 10250)
     return Endpoint(Target(_ANY.get(address, address), port), table.KUBELET, path)
 
 
@@ -189,8 +190,9 @@ def _kubelet_file(looked: Looked, config: t.Mapping[str, t.Any]) -> str | None:
 def _names_of_api_server(looked: Looked, pod: StaticPod) -> list[str]:
     names = list(_SERVICE)
     for document in _documents(looked.files):
-        if document.get("kind") == "KubeletConfiguration" and document.get("clusterDomain"):
-            names.append(f"kubernetes.default.svc.{document['clusterDomain']}")
+        domain = _text(document.get("clusterDomain"))
+        if document.get("kind") == "KubeletConfiguration" and domain:
+            names.append(f"kubernetes.default.svc.{domain}")
     for network in pod.flags.split("service-cluster-ip-range")[:1]:
         # The API server would not start with another.
         with contextlib.suppress(ValueError, IndexError):
@@ -204,7 +206,7 @@ def _names_of_api_server(looked: Looked, pod: StaticPod) -> list[str]:
         for cluster in clusters if isinstance(clusters, list) else ():
             body = cluster.get("cluster") if isinstance(cluster, dict) else None
             if isinstance(body, dict) and not any(body.get(key) for key in _UNASKED):
-                names += _hosts((str(body.get("server") or ""),))
+                names += _hosts((_text(body.get("server")),))
     return names
 
 
@@ -240,5 +242,13 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text and text.isdigit() else otherwise
+def _number(value: object, otherwise: int) -> int:
+    """Return a port, from 1 to 65535."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9:
+        value = int(value)
+    is_port = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LAST_PORT
+    return t.cast(int, value) if is_port else otherwise
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -64,6 +64,7 @@ _OF_AGENT = {
 }
 _ASKED = "extra_paths"  # what the collector calls a path that somebody named
 _DEPTH = 8
+_ENDLESS = ("/proc/", "/sys/", "/dev/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +155,13 @@ def _collect_paths(tree: HostTree, paths: t.Sequence[str]) -> Collection:
                 path=shown(path),
             )
         found = tree.resolve(path)
+        for place in (path, found.path if found else None):
+            if place is not None and _is_endless(place):
+                raise OptionInvalid(
+                    f"Option paths: {shown(path)} is too much to look at, or nothing of a disk.",
+                    hint="Name the files and folders that hold certificates, as in /etc/ssl.",
+                    path=shown(path),
+                )
         if found and found.is_folder:
             folders.append(Folder(path, _ASKED, depth=_DEPTH, names={**known, **below}))
         else:
@@ -169,6 +177,11 @@ def _collect_paths(tree: HostTree, paths: t.Sequence[str]) -> Collection:
             hint="Name files or folders of this host.",
             path=shown(paths[0]),
         ) from exc
+
+
+def _is_endless(path: str) -> bool:
+    plain = "/" + posixpath.normpath(path).lstrip("/")
+    return plain == "/" or f"{plain}/".startswith(_ENDLESS)
 
 
 def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection) -> Looked:

@@ -32,6 +32,7 @@ from .tree import Content, HostTree, Resolved, shown
 __all__ = ["collect"]
 
 MAX_FILES = 5000
+MAX_ENTRIES = 50_000
 MAX_TOTAL_BYTES = 64 << 20
 _ENCRYPTION = re.compile(rb"""kind["']?\s*:\s*["']?EncryptionConfig""")
 _OF_ENCRYPTION = frozenset({names.ENCRYPTION_CONFIG, "encryption-state"})
@@ -116,6 +117,7 @@ class _Collector:
         self._walked: set[str] = set()
         self._followed: set[tuple[str, str]] = set()
         self._total = 0
+        self._entries = 0
         self._full = False
 
     def want(self, wish: _Wish) -> None:
@@ -164,6 +166,9 @@ class _Collector:
         for entry in entries:
             inside = posixpath.join(below, entry)
             full = posixpath.join(path, entry)
+            self._entries += 1
+            if self._entries > MAX_ENTRIES:
+                return self._stop_walking(full)
             found = self._resolve(full)
             if found is None:
                 continue
@@ -177,6 +182,12 @@ class _Collector:
                 continue
             name = folder.names.get(inside) or folder.group
             self.want(_Wish(full, folder.why, name, strong=False, named=False))
+
+    def _stop_walking(self, path: str) -> None:
+        if self._entries == MAX_ENTRIES + 1:  # said once
+            why = f"the folders hold more than {MAX_ENTRIES} entries"
+            text = f"{shown(path)} and what follows was left out: {why}. Name smaller folders."
+            self._notes.add(NoteKind.LEFT_OUT, text, path, why)
 
     def _is_hidden(self, folder: Folder, entry: str) -> bool:
         # The kubelet leaves these alone (kubernetes pkg/kubelet/config/file.go).

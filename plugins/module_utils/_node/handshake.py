@@ -21,6 +21,7 @@ __all__ = ["Request", "Seen", "Target", "see", "see_all"]
 _HANDSHAKE_RECORD = 22  # RFC 5246, 6.2.1
 _CERTIFICATE_MESSAGE = 11  # RFC 5246, 7.4
 _MAX_BYTES = 1 << 20
+_LAST_PORT = 65535
 _PIECE = 16384
 _WRONG = "-"
 # Beyond an endpoint's own time: for a name that nobody resolves.
@@ -110,9 +111,11 @@ def see(
 
 
 def _connected(target: Target, deadline: float) -> socket.socket:
+    if not 0 < target.port <= _LAST_PORT:  # the system's library takes what is left of it by 65536
+        raise _Unseen(f"there is no port {target.port}")
     try:
         addresses = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
+    except (OSError, ValueError) as exc:  # a NUL, a label that is too long
         raise _Unseen("its name cannot be resolved") from exc
     problem = "it has no address"
     for family, kind, protocol, _name, address in addresses:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.certified import Host
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._kit import collect
+from lab.certified import Host, look_at
 
 LEVELS = "".join(
     f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]\n" for level in range(1, 10)
@@ -112,3 +114,29 @@ def test_check_manifest_that_is_not_followed_is_critical(host: Host, name: str) 
     bad = [each for each in result["findings"] if each["severity"] == "critical"]
     assert any(f"{name}.yaml" in each["where"] + each["message"] for each in bad)
     assert "PLANTED" not in str(result)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "//", "/.", "/etc/..", "/proc", "/proc/1", "/sys/", "/dev", "/dev/fd/../shm"]
+)
+def test_check_paths_that_never_end_are_refused(path: str) -> None:
+    with pytest.raises(OptionInvalid, match="paths"):
+        look_at("/", paths=(path,))
+
+
+def test_check_paths_link_to_what_never_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "all").symlink_to("/proc")
+    with pytest.raises(OptionInvalid, match="all"):
+        look_at("/", paths=(str(tmp_path / "all"),))
+
+
+def test_check_paths_of_too_many_entries_end_and_say_so(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        (host.folder / f"z{number}").mkdir()
+    monkeypatch.setattr(collect, "MAX_ENTRIES", 50)
+    found = host.check(paths=("/etc/kubernetes/pki", "/etc/kubernetes/manifests"))["findings"]
+    ends = [each for each in found if "more than 50 entries" in each["message"]]
+    assert [(each["severity"], each["kind"]) for each in ends] == [("critical", "not_looked_at")]
+    assert "what follows" in ends[0]["message"]

@@ -204,3 +204,33 @@ def test_check_endpoints_that_nobody_serves_are_findings(host: Host) -> None:
         f"https://[::1]:{port}",
     }
     assert {each["kind"] for each in found} == {"not_served"}
+
+
+@pytest.mark.parametrize(
+    "port", ["²", "٣", "99999999999999999999999", 65536, 0, -1, True, [1], {}, 1.5, 0xFF << 3000]
+)
+def test_endpoints_kubelet_with_a_port_that_is_none_takes_its_usual_one(
+    host: Host, port: object
+) -> None:
+    configure_kubelet(host, port=port, address=[1])
+    assert places(host)["kubelet"][0] == "https://127.0.0.1:10250"
+
+
+def test_endpoints_kubelet_with_a_port_as_text(host: Host) -> None:
+    configure_kubelet(host, port="10251")
+    assert places(host)["kubelet"][0] == "https://127.0.0.1:10251"
+
+
+@pytest.mark.parametrize("domain", [[1], {"a": "b"}, 5, True])
+def test_names_wanted_take_no_domain_that_is_no_text(host: Host, domain: object) -> None:
+    configure_kubelet(host, clusterDomain=domain)
+    assert [each for each in wanted(host)["apiserver"] if each.startswith("kubernetes")] == [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+    ]
+
+
+def configure_kubelet(host: Host, **values: object) -> None:
+    path = host.root / "var/lib/kubelet/config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))

@@ -289,3 +289,15 @@ def test_see_tells_a_server_without_a_certificate_it_can_use() -> None:
 
     with listening(talk) as target:
         assert "the TLS handshake failed" in (see(target).problem or "")
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 65536 + 443, 10**23, 10**30])
+def test_see_a_port_that_is_none(port: int) -> None:
+    target = handshake.Target("127.0.0.1", port)
+    seen = handshake.see_all([handshake.Request(target)], timeout=5)
+    assert seen[target].problem == f"there is no port {port}"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 70 + ".example", "..", ""])
+def test_see_a_name_that_is_none_is_a_problem(name: str) -> None:
+    assert see(handshake.Target(name, 1)).der is None
