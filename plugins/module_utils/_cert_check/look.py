@@ -64,6 +64,15 @@ _OF_AGENT = {
 }
 _ASKED = "extra_paths"  # what the collector calls a path that somebody named
 _DEPTH = 8
+# How the collector ends why it took a file that one of these fields names.
+_NAMING = (
+    " certificate-authority",
+    " client-certificate",
+    " client-key",
+    " clientCAFile",
+    " tlsCertFile",
+    " tlsPrivateKeyFile",
+)
 _ENDLESS = ("/proc/", "/sys/", "/dev/")
 
 
@@ -210,7 +219,8 @@ def _read(tree: HostTree, layout: str, host: Host | None, collection: Collection
             if problem:
                 carriers.append(_carrier(file, name, reading.unreadable(problem)))
         elif _may_carry(file, name):
-            carriers.append(_carrier(file, name, reading.read(file.content.data)))
+            carrier = _carrier(file, name, reading.read(file.content.data))
+            carriers.append(dataclasses.replace(carrier, named=_is_named(file)))
             if passed_by and layout not in _RANCHER:
                 unused.add(shown(file.path))
     links = {shown(file.path): shown(file.path) for file in collection.files}
@@ -281,6 +291,11 @@ def _may_carry(file: Taken, name: str | None) -> bool:
     if file.parsed.kind is not None or name in names.MANIFESTS.values():
         return False
     return b"-----BEGIN " in file.content.data
+
+
+def _is_named(file: Taken) -> bool:
+    """Tell whether a flag, or a field of a kubeconfig or of the kubelet's, names this very file."""
+    return any(" --" in why or why.endswith(_NAMING) for why in file.why)
 
 
 def _owner(file: Taken) -> dict[str, int]:

@@ -168,7 +168,8 @@ class _Collector:
             full = posixpath.join(path, entry)
             self._entries += 1
             if self._entries > MAX_ENTRIES:
-                return self._stop_walking(full)
+                self._stop_walking(full)
+                return
             found = self._resolve(full)
             if found is None:
                 continue

@@ -36,7 +36,7 @@ _CA_KEYS = frozenset(
 def check_contents(carrier: Carrier, *, layout: str = "") -> list[Finding]:
     """Return what could not be read of a file or field; at most one finding."""
     if not carrier.contents.problems:
-        return []
+        return _der(carrier)
     role = table.role_of(carrier.name)
     told = "; ".join(carrier.contents.problems[:5])
     action = "Look at it with openssl x509 -in or openssl pkey -in; remove it if nothing uses it."
@@ -53,6 +53,36 @@ def check_contents(carrier: Carrier, *, layout: str = "") -> list[Finding]:
             subject=carrier.name or carrier.path,
             where=carrier.where,
             message=f"Not all of it could be read: {told}.",
+            action=action,
+            name=carrier.name,
+        )
+    ]
+
+
+def _der(carrier: Carrier) -> list[Finding]:
+    """Return whether a program is told to read what is no PEM.
+
+    etcd: tls.X509KeyPair in client/pkg/tlsutil/tlsutil.go; Kubernetes: client-go util/cert, util/keyutil.
+    """
+    contents = carrier.contents
+    known = table.role_of(carrier.name) is not None or carrier.name in SERVICE_ACCOUNTS
+    if not contents.is_der or not (known or carrier.named or carrier.field):
+        return []
+    path = carrier.path
+    # `openssl pkey` empties its output before it reads: never into the same file.
+    tool = "openssl x509" if contents.certificates else "umask 077; openssl pkey"
+    action = (
+        f"Convert it: {tool} -inform der -in {path} -out {path}.pem, then mv {path}.pem {path}."
+    )
+    if carrier.field:
+        action = "Make it anew, with its data as PEM in base64."
+    return [
+        Finding(
+            kind=Kind.UNREADABLE,
+            severity=Severity.CRITICAL,
+            subject=carrier.name or path,
+            where=carrier.where,
+            message="It is DER: etcd and Kubernetes read PEM only.",
             action=action,
             name=carrier.name,
         )

@@ -116,6 +116,8 @@ class Contents:
     """sha256 of each bare public key (sa.pub)."""
     problems: tuple[str, ...] = ()
     """What could not be read, in words that quote nothing of it."""
+    is_der: bool = False
+    """It is not PEM, which is all that etcd and Kubernetes read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +134,8 @@ class Carrier:
     field: str | None = None
     """`users[kubernetes-admin].client-certificate-data` and the like; None: the file itself."""
     gid: int = 0
+    named: bool = False
+    """Something that was found on the host names it as what a program reads."""
 
     @property
     def where(self) -> str:

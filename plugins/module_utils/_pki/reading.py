@@ -58,6 +58,7 @@ class _Found:
         self.public_keys: list[str] = []
         self.problems: list[str] = []
         self.others: list[str] = []
+        self.is_der = False
 
     def contents(self) -> Contents:
         return Contents(
@@ -65,6 +66,7 @@ class _Found:
             keys=tuple(self.keys),
             public_keys=tuple(self.public_keys),
             problems=tuple(dict.fromkeys(self.problems))[:_MOST_PROBLEMS],
+            is_der=self.is_der,
         )
 
 
@@ -203,6 +205,7 @@ def _der(data: bytes, found: _Found) -> None:
     if length is None or length > len(data):
         found.problems.append(f"it is DER that is cut off after {len(data)} bytes")
         return
+    found.is_der = True
     value, problem = _certificate(data[:length])
     if value is not None:
         found.certificates.append(value)

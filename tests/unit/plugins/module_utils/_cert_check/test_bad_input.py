@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._kit import collect
 from lab.certified import Host, look_at
+from lab.pki import CLIENT, issue
 
 LEVELS = "".join(
     f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 9)}]\n" for level in range(1, 10)
@@ -140,3 +146,65 @@ def test_check_paths_of_too_many_entries_end_and_say_so(
     ends = [each for each in found if "more than 50 entries" in each["message"]]
     assert [(each["severity"], each["kind"]) for each in ends] == [("critical", "not_looked_at")]
     assert "what follows" in ends[0]["message"]
+
+
+def to_der(path: Path) -> None:
+    """Have openssl write a certificate or a key as DER."""
+    tool = "x509" if path.suffix == ".crt" else "pkey"
+    if path.suffix == ".pub":
+        tool = "pkey -pubin"
+    other = path.with_suffix(".new")
+    words = f"openssl {tool} -in {path} -outform der -out {other}".split()
+    subprocess.run(words, check=True, capture_output=True)
+    other.replace(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["apiserver.crt", "apiserver.key", "ca.crt", "etcd/server.crt", "etcd/peer.key", "sa.key"],
+)
+def test_check_der_where_programs_read_pem_only(host: Host, name: str) -> None:
+    path = host.folder / name
+    to_der(path)
+    (found,) = host.check()["findings"]
+    assert (found["severity"], found["kind"], found["name"]) == ("critical", "unreadable", name)
+    assert found["message"] == "It is DER: etcd and Kubernetes read PEM only."
+    assert "openssl" in found["action"] and f"/etc/kubernetes/pki/{name}.pem" in found["action"]
+    # What it says to do mends it.
+    command, _then, moving = found["action"].partition(": ")[2].rstrip(".").partition(", then ")
+    inside = f"{command} && {moving}".replace("/etc/kubernetes", str(host.kubernetes))
+    subprocess.run(["sh", "-c", inside], check=True, capture_output=True)
+    assert host.findings() == []
+
+
+def test_check_sa_pub_as_der(host: Host) -> None:
+    to_der(host.folder / "sa.pub")
+    assert host.findings() == [("critical", "unreadable", "/etc/kubernetes/pki/sa.pub")]
+
+
+def test_check_der_of_a_file_that_a_flag_names(host: Host) -> None:
+    made = issue(host.pki.ca, "kube-apiserver-kubelet-client", usages=(CLIENT,))
+    made.write(host.folder / "own-client")
+    manifest = host.kubernetes / "manifests/kube-apiserver.yaml"
+    manifest.write_text(
+        manifest.read_text().replace("pki/apiserver-kubelet-client.", "pki/own-client.")
+    )
+    assert host.findings() == []
+    to_der(host.folder / "own-client.crt")
+    assert ("critical", "unreadable", "/etc/kubernetes/pki/own-client.crt") in host.findings()
+
+
+def test_check_der_in_a_kubeconfig(host: Host) -> None:
+    path = host.kubernetes / "scheduler.conf"
+    document = yaml.safe_load(path.read_text())
+    user = document["users"][0]["user"]
+    pem = base64.b64decode(user["client-certificate-data"])
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    user["client-certificate-data"] = base64.b64encode(der).decode()
+    path.write_text(yaml.safe_dump(document))
+    (found,) = host.check()["findings"]
+    assert (found["severity"], found["kind"], found["name"]) == (
+        "critical",
+        "unreadable",
+        "scheduler.conf",
+    )

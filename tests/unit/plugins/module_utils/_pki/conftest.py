@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ssl
 import typing as t
 
 import pytest
@@ -46,6 +47,8 @@ class Bench:
         """Return a certificate of the role with its own key, beside the etcd CA."""
         name = role or "made-up"
         data = made if isinstance(made, bytes) else made.pem
+        if data.startswith(b"\x30"):  # as control planes need it
+            data = ssl.DER_cert_to_PEM_cert(data).encode()
         if key is None and not keyless and isinstance(made, Made):
             key = self.carrier(made.key_pem, f"{name}.key")
         beside = [self.ca] if by is None else by

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import typing as t
 
@@ -361,8 +362,23 @@ def test_missing_and_not_looked_at_name_their_place() -> None:
     assert "kubeadm init phase certs etcd-server" in gone.action
     assert checks.missing("made-up", "/x").severity == Severity.WARNING
     blind = checks.not_looked_at("/pki/x.crt", "mode 0000", name="apiserver.crt")
-    assert (blind.kind, blind.severity) == (Kind.NOT_LOOKED_AT, Severity.WARNING)
+    assert (blind.kind, blind.severity) == (Kind.NOT_LOOKED_AT, Severity.CRITICAL)
     assert "mode 0000." in blind.message and blind.subject == "apiserver.crt"
+    assert checks.not_looked_at("/pki/sa.key", "x", name="sa.key").severity == Severity.CRITICAL
+    unknown = checks.not_looked_at("/pki/x.crt", "Permission denied. Run the task with become.")
+    assert unknown.severity == Severity.WARNING and "Run it with become" in unknown.action
+
+
+def test_der_is_wrong_only_where_programs_read_pem(bench: t.Any) -> None:
+    made = make(by=bench.ca, names=NAMES)
+    known = only(checks.check_contents(bench.carrier(made.der)))
+    assert (known.kind, known.severity) == (Kind.UNREADABLE, Severity.CRITICAL)
+    assert "openssl x509 -inform der" in known.action
+    plain = bench.carrier(made.der, "own.der")
+    assert checks.check_contents(plain) == []
+    assert only(checks.check_contents(dataclasses.replace(plain, named=True))) != []
+    assert only(checks.check_contents(dataclasses.replace(plain, field="users[x].data"))) != []
+    assert checks.check_contents(bench.carrier(made.pem)) == []
 
 
 def test_worst_first_orders_and_removes_doubles(bench: t.Any) -> None:
