@@ -16,8 +16,8 @@ description:
   - Then it shakes hands by TLS with what the host serves, etcd's client and peer ports, the API server and the kubelet, and
     compares what it is shown with the file on disk. It sends no request, and trusts nothing that it is shown.
   - Findings are about expiry, validity that has not begun, a CA that ends before what it issued, chains, kubeconfigs that
-    trust another CA than the API server's, keys that do not match, cannot be read or can be read by others, names and
-    addresses that a certificate lacks, extended key usage, weak keys and signatures, renewed files that were never loaded,
+    trust another CA than the API server's, log in as nobody or as another component, keys that do not match, cannot be
+    read or can be read by others, DER where programs read PEM only, names and addresses that a certificate lacks, extended key usage, weak keys and signatures, renewed files that were never loaded,
     CA keys where they must not be, and the clock.
   - Also runs on the controller, with the results of several hosts in O(reports), to compare what should be the same on all
     hosts of a cluster, and to show everything in one table.
@@ -31,6 +31,8 @@ options:
       - Files and folders to look at, from the root of the host. If omitted or empty, what the host's layout has. If given,
         only these, and what kubeconfigs and manifests among them point to. Nothing is looked up of what the host serves
         then, but for O(endpoints).
+      - V(/), V(/proc), V(/sys), V(/dev) and what lies below the latter are refused. At most 50000 entries of folders and
+        5000 files are looked at; a critical finding says so if there are more.
     type: list
     elements: path
     default: []
@@ -263,8 +265,8 @@ findings:
       description:
         - What it is about. V(expired), V(not_yet_valid), V(expires_soon), V(ca_ends_first), V(chain), V(key_mismatch),
           V(key_missing), V(key_readable), V(key_encrypted), V(names_missing), V(usage), V(weak_key), V(weak_signature),
-          V(not_loaded), V(not_served), V(ca_key_on_host), V(clock_off), V(unreadable), V(missing), V(hosts_differ) or
-          V(not_looked_at).
+          V(not_loaded), V(not_served), V(ca_key_on_host), V(clock_off), V(unreadable), V(kubeconfig), V(missing),
+          V(hosts_differ) or V(not_looked_at).
       type: str
       sample: expires_soon
     severity:

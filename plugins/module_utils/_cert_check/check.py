@@ -32,7 +32,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model impor
 )
 
 from . import endpoints as places
-from . import report, started, trust
+from . import kubeconfigs, report, started, trust
 from .look import Looked, look
 from .pairing import pairs as pairs_of
 
@@ -224,6 +224,7 @@ def _of_files(looked: Looked, pairs: t.Sequence[Pair], limits: Limits) -> t.Iter
             yield from checks.check_contents(carrier, layout=looked.layout)
     yield from report.sa_mismatch(looked)
     yield from trust.mistrust(looked)
+    yield from kubeconfigs.mistaken(looked)
 
 
 def _roles(looked: Looked, pair: Pair) -> tuple[str, ...]:

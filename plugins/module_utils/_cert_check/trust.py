@@ -68,6 +68,7 @@ def _action(user: User, looked: Looked) -> str:
     if looked.layout in (LayoutKind.K3S.value, LayoutKind.RKE2.value):
         return restart
     return (
-        "Put the cluster's CA into its certificate-authority-data, or make it anew (move it away, "
-        f"then kubeadm init phase kubeconfig). {restart}"
+        "If ca.crt and apiserver.crt were replaced by others, put the right ones back from a backup. "
+        "Otherwise: put the cluster's CA into its certificate-authority-data, or make it anew (move "
+        f"it away, then kubeadm init phase kubeconfig). {restart}"
     ).strip()

@@ -249,13 +249,17 @@ def _is_plain(certificate: Certificate) -> bool:
 
 def _finding(pair: Pair, layout: str, message: str) -> Finding:
     action = f"{table.renewal(pair.role, layout=layout)} {table.restart(pair.role, layout=layout)}"
+    role = table.ROLES.get(pair.role or "")
+    known = role is not None and role.ca and layout in ("kubeadm", "systemd")
+    beside = f"{role.ca}.crt" if role and known else "the CA beside it"
     return Finding(
         kind=Kind.CHAIN,
         severity=Severity.CRITICAL,
         subject=_subject(pair.certificate),
         where=pair.certificate.where,
         message=message,
-        action=f"{action.strip()} If the CA beside it is the wrong one, put the right one back.",
+        action=f"If {beside} was replaced, put the right one back from a backup. Otherwise: "
+        f"{action.strip()}",
         name=pair.certificate.name,
     )
 

@@ -56,6 +56,7 @@ class Kind(str, enum.Enum):
     CA_KEY_ON_HOST = "ca_key_on_host"
     CLOCK_OFF = "clock_off"
     UNREADABLE = "unreadable"
+    KUBECONFIG = "kubeconfig"
     MISSING = "missing"
     HOSTS_DIFFER = "hosts_differ"
     NOT_LOOKED_AT = "not_looked_at"

@@ -208,7 +208,8 @@ def test_check_kubeconfig_cut_off_where_it_is_still_yaml(host: Host) -> None:
     assert [(each["severity"], each["kind"], each["where"]) for each in found] == [
         ("critical", "unreadable", "/etc/kubernetes/scheduler.conf")
     ]
-    path.write_text(path.read_text() + "users: [{name: x, user: {token: PLANTED}}]\n")
+    user = yaml.safe_load(path.read_text())["contexts"][0]["context"]["user"]
+    path.write_text(f"{path.read_text()}users: [{{name: '{user}', user: {{token: PLANTED}}}}]\n")
     result = host.check()
     assert result["findings"] == []
     assert "PLANTED" not in str(result)
