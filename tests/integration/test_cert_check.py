@@ -200,6 +200,24 @@ CASES: dict[str, tuple[Spoil, list[tuple[str, str, str]]]] = {
             )
         ],
     ),
+    "kubeconfig that is another's": (
+        lambda tree: shutil.copyfile(
+            tree.kubernetes / "controller-manager.conf", tree.kubernetes / "scheduler.conf"
+        ),
+        [("critical", "kubeconfig", "/etc/kubernetes/scheduler.conf")],
+    ),
+    "key as DER": (
+        lambda tree: (tree.pki / "sa.key").write_bytes(
+            serialization.load_pem_private_key(
+                (tree.pki / "sa.key").read_bytes(), None
+            ).private_bytes(
+                serialization.Encoding.DER,
+                serialization.PrivateFormat.TraditionalOpenSSL,
+                serialization.NoEncryption(),
+            )
+        ),
+        [("critical", "unreadable", f"{PKI}/sa.key")],
+    ),
     "key of another certificate": (
         lambda tree: write(tree.pki / "apiserver.key", private_pem(new_key())),
         [("critical", "key_mismatch", f"{PKI}/apiserver.crt")],
@@ -316,7 +334,8 @@ def test_agrees_with_kubeadm_on_every_certificate(tree: KubeadmTree) -> None:
     assert len(before) == 14
     replace_api(tree, days=3)
     replace(tree, "front-proxy-client", "front-proxy-ca", days=-40)
-    embed(tree, "scheduler.conf", issue(ca_of(tree, "ca"), "x", not_after=NOW + 20 * DAY))
+    scheduler = issue(ca_of(tree, "ca"), "system:kube-scheduler", not_after=NOW + 20 * DAY)
+    embed(tree, "scheduler.conf", scheduler)
     spoilt = agrees(tree)
     assert spoilt["front-proxy-client"]["residualTime"] < 0
     # What our findings say to do works, and mends it.

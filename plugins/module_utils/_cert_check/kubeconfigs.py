@@ -50,7 +50,9 @@ def mistaken(looked: Looked) -> t.Iterator[Finding]:
         return
     for user in looked.users:
         place = user.pair.certificate
-        carrier = place if isinstance(place, Carrier) else looked.file_at(place and place.path)
+        carrier = (
+            place if isinstance(place, Carrier) else looked.file_at(place.path if place else None)
+        )
         if user.name not in _OWN or carrier is None or not carrier.contents.certificates:
             continue
         yield from _of_another(looked, user.name, carrier)

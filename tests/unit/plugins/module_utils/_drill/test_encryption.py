@@ -62,3 +62,12 @@ def test_error_shows_no_key() -> None:
 def test_something_that_is_no_kit_is_refused() -> None:
     with pytest.raises(KitError, match="kit"):
         encryption.read(io.BytesIO(b"no tar at all" * 100))
+
+
+@pytest.mark.parametrize(
+    "text", [b"a: !!int ''", b"a: !!bool PLANTED", b"a: &x [*x]", b"kind: [PLANTED]", b"\xff: a"]
+)
+def test_text_that_is_no_value_is_refused_in_words(text: bytes) -> None:
+    with pytest.raises(KitError, match="/enc.yaml") as caught:
+        encryption.parse(text, "/enc.yaml")
+    assert "PLANTED" not in str(caught.value)

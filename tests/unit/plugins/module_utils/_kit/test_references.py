@@ -110,6 +110,15 @@ def test_parse_never_quotes_what_it_cannot_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["a: !!int ''", "a: !!bool PLANTED", "a: !!timestamp PLANTED", "a: &x [*x]"]
+)
+def test_parse_values_that_are_none_are_a_problem(text: str) -> None:
+    parsed = parse("/x.yaml", text.encode(), tree=Tree())
+    assert parsed.problem and parsed.documents == ()
+    assert "PLANTED" not in parsed.problem
+
+
+@pytest.mark.parametrize(
     ("flag", "expected"),
     [
         ("client-ca-file", True),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import LayoutError
-from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import find
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import files, find
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import (
     LayoutKind,
 )
@@ -496,3 +496,24 @@ def test_find_nothing_says_where_it_looked(root: Path) -> None:
     for words in (f"{root}/etc/kubernetes/manifests", "systemd", "k3s", "rke2", "static_pod_path"):
         assert words in str(caught.value)
     assert caught.value.path is None
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: b\nc: PLANTED: x\n", "line 2 is no YAML"),
+        ("a: !!int ''\n", "impossible"),
+        ("a: !!bool PLANTED\n", "impossible"),
+        ("a: !!timestamp PLANTED\n", "impossible"),
+        ("[" * 5000, "nested too deeply"),
+    ],
+)
+def test_read_yaml_that_is_no_value_is_an_error_of_one_line(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    path = tmp_path / "etcd.yaml"
+    path.write_text(text)
+    with pytest.raises(LayoutError, match=why) as caught:
+        files.read_yaml(str(path))
+    assert str(path) in caught.value.message and "\n" not in str(caught.value)
+    assert "PLANTED" not in str(caught.value)
