@@ -255,8 +255,8 @@ entries:
             - What kind of lack it is, to branch on. V(no_kit), V(no_sa_key), V(no_sa_pub), V(no_ca), V(no_ca_key), V(no_etcd_ca),
               V(no_front_proxy_ca), V(no_certificate), V(no_key), V(no_kubeconfig), V(no_manifest), V(no_kubelet_file), V(no_file),
               V(no_token), V(no_node_password), V(no_api_server), V(no_member_kit), V(member_without_kit), V(host_missing),
-              V(no_encryption_config), V(no_encryption_key), V(encryption_keys_not_told), V(kms_needed), V(no_tools),
-              V(no_wheelhouse), V(not_sealed).
+              V(no_encryption_config), V(no_encryption_key), V(encryption_keys_not_told), V(kms_needed), V(damaged),
+              V(no_tools), V(no_wheelhouse), V(not_sealed).
           type: str
           sample: no_ca_key
         part:

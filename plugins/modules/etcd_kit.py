@@ -125,6 +125,7 @@ EXAMPLES = r"""
     that:
       - "'sa.key' in kit.kit.present"
       - "'encryption-config' not in kit.kit.missing"
+      - kit.kit.damaged | length == 0
 """
 
 RETURN = r"""
@@ -158,6 +159,15 @@ kit:
       type: list
       elements: str
       sample: [ca.key, etcd/ca.key, front-proxy-ca.key]
+    damaged:
+      description:
+        - Files among RV(kit.present) that bring nothing back. They are empty or can't be read as what they are, or they do not
+          belong to the files beside them, as a key whose certificate or public half is another one's, an authority that issued
+          none of the host's certificates, or an encryption-at-rest configuration with a key that no API server takes.
+        - They are taken as they are, and each is warned of. What has merely expired is not among them.
+      type: list
+      elements: str
+      sample: []
 files:
   description: The parts, one file each. A part with no files is not written.
   type: list

@@ -262,6 +262,7 @@ def _kit(item: _Json, members: tuple[Member, ...]) -> Kit:
         member_id=member_id or None,
         layout=result.get("layout"),
         excluded=_texts(kit.get("excluded")),
+        damaged=_texts(kit.get("damaged")),
         encryption=KitEncryption(
             providers=_texts(encryption.get("providers")),
             key_names=_texts(encryption.get("key_names")),

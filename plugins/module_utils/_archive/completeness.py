@@ -11,15 +11,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive import parts
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import aids, parts
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.lacks import (
     Lack,
     Severity,
     Verdict,
     verdict,
-)
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive.restore_text import (
-    restoring_tool,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts import names
 
@@ -74,7 +71,9 @@ class _Judge:
             (kit, self._layout(kit), self._present(kit)) for kit in manifest.kit if kit.present
         ]
         self._api_hosts = [
-            kit.host for kit, layout, present in self._kits if parts.is_api_host(layout, present)
+            kit.host
+            for kit, layout, present in self._kits
+            if parts.is_api_host(layout, present.union(kit.damaged))
         ]
         self._is_kubernetes = bool(
             counted.object_count or manifest.cluster.identity.kube_system_uid or self._api_hosts
@@ -96,12 +95,15 @@ class _Judge:
                 Severity.CRITICAL,
             )
         else:
-            yield from self._of_cluster()
-            yield from self._of_hosts()
-            yield from self._of_kits()
-            yield from self._without_kit()
+            told = [*self._of_cluster(), *self._of_hosts(), *self._of_kits()]
+            told += self._without_kit()
+            yield from told
+            judged = {lack.part for lack in told}
+            if self._labels and names.ENCRYPTION_CONFIG not in self._anywhere:
+                judged.add(names.ENCRYPTION_CONFIG)
+            yield from self._damaged(judged)
         yield from self._encryption()
-        yield from self._aids()
+        yield from aids.lacks(self._manifest)
 
     def _layout(self, kit: Kit) -> str | None:
         if kit.layout:
@@ -113,10 +115,15 @@ class _Judge:
 
     def _present(self, kit: Kit) -> frozenset[str]:
         """Return what a kit has whose file is in the entry; the encryption part is another one."""
-        present = set(kit.present) - {names.ENCRYPTION_CONFIG}
+        whole = set(kit.present) - set(kit.damaged)
+        present = whole - {names.ENCRYPTION_CONFIG}
         if not any(file.part == "pki" and file.host == kit.host for file in self._manifest.files):
             present.clear()
-        if names.ENCRYPTION_CONFIG in kit.present and self._has_encryption_part:
+        # With some keys that can be used it is judged by them.
+        some = kit.encryption is not None and bool(kit.encryption.key_names)
+        if some and names.ENCRYPTION_CONFIG in kit.present:
+            whole.add(names.ENCRYPTION_CONFIG)
+        if names.ENCRYPTION_CONFIG in whole and self._has_encryption_part:
             present.add(names.ENCRYPTION_CONFIG)
         return frozenset(present)
 
@@ -178,6 +185,12 @@ class _Judge:
                 meaning += f" That cannot be done with what is here: there is no {part.made_with}."
         if any(part.name in kit.excluded for kit in self._manifest.kit):
             meaning += " It was left out as asked."
+        damaged = [kit.host for kit in self._manifest.kit if part.name in kit.damaged]
+        if damaged and (not hosts or set(damaged) & set(hosts)):
+            meaning += (
+                f" Its file is there, but damaged ({', '.join(damaged)}): empty, cut off, or not "
+                "what belongs to the files beside it."
+            )
         if part.name in self._anywhere:
             # The hosts that have it come back; these join them.
             critical = False
@@ -217,6 +230,30 @@ class _Judge:
                 tuple(hosts),
             )
 
+    def _damaged(self, told: t.Container[str]) -> t.Iterator[Lack]:
+        """Yield what is damaged beyond the parts whose lack was told."""
+        hosts: dict[str, list[str]] = {}
+        for kit in self._manifest.kit:
+            for name in kit.damaged:
+                hosts.setdefault(name, []).append(kit.host)
+        shared = parts.shared(self._hosts[0].layout, tls=True, kubernetes=True)
+        spared = {part.name for part in shared} & self._anywhere
+        for name, of in sorted(hosts.items()):
+            if name in told:
+                continue
+            yield Lack(
+                "damaged",
+                name,
+                "The file is damaged: empty, cut off, or not what belongs to the files beside it. "
+                + (
+                    "Another host's kit has a whole one: take that."
+                    if name in spared
+                    else "What reads it does not start, or not as it was."
+                ),
+                Severity.INFO if name in spared else Severity.WARNING,
+                tuple(of),
+            )
+
     def _without_kit(self) -> t.Iterator[Lack]:
         with_kit = {kit.member_id for kit in self._manifest.kit if kit.present}
         cluster = self._manifest.cluster
@@ -252,7 +289,12 @@ class _Judge:
                 "no_encryption_config",
                 names.ENCRYPTION_CONFIG,
                 f"The data hold encrypted {what} ({shown}), and no kit has the configuration with "
-                "their keys: they are unreadable without it.",
+                "their keys: they are unreadable without it."
+                + (
+                    " The one that is there is damaged: it names no key that can be used."
+                    if any(names.ENCRYPTION_CONFIG in kit.damaged for kit in self._manifest.kit)
+                    else ""
+                ),
                 Severity.CRITICAL,
             )
         elif labels:
@@ -277,15 +319,16 @@ class _Judge:
         told = {
             kit.host: frozenset(kit.encryption.key_names)
             for kit, _layout, present in self._kits
-            if kit.encryption and names.ENCRYPTION_CONFIG in present
+            if kit.encryption and names.ENCRYPTION_CONFIG in present.union(kit.damaged)
         }
         if not told:
             yield Lack(
                 "encryption_keys_not_told",
                 names.ENCRYPTION_CONFIG,
                 f"The manifest is of a version that does not tell which keys the configuration "
-                f"holds: whether it opens all {what} ({', '.join(sorted(labels))}) is not known.",
-                Severity.INFO,
+                f"holds: whether it opens all {what} ({', '.join(sorted(labels))}) is not known until "
+                "somebody opens it and compares the names.",
+                Severity.WARNING,
             )
             return
         for label, count in sorted(labels.items()):
@@ -307,37 +350,6 @@ class _Judge:
                 ),
                 Severity.CRITICAL,
                 without if some else (),
-            )
-
-    def _aids(self) -> t.Iterator[Lack]:
-        """Yield what helps, and can be had elsewhere."""
-        manifest = self._manifest
-        version = manifest.etcd.server_version.lstrip("v")
-        tool = restoring_tool(version)
-        if not any(
-            each.name == tool and each.version.lstrip("v") == version for each in manifest.tools
-        ):
-            yield Lack(
-                "no_tools",
-                tool,
-                f"{tool} {version}, which restores the snapshot, is not in the archive: it has to "
-                "be had from elsewhere on the day.",
-                Severity.INFO,
-            )
-        if not manifest.wheelhouse:
-            yield Lack(
-                "no_wheelhouse",
-                "wheelhouse",
-                "The hosts' Python environment is not in the archive: this collection needs a "
-                "package index to restore; RESTORE.txt does without.",
-                Severity.INFO,
-            )
-        if not manifest.sealed:
-            yield Lack(
-                "not_sealed",
-                "seal",
-                "Files of the entry are not encrypted: whoever reads them has the cluster.",
-                Severity.INFO,
             )
 
 

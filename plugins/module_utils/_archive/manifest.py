@@ -230,6 +230,8 @@ class Kit:
     """Left out as asked."""
     encryption: KitEncryption | None = None
     """None: not told."""
+    damaged: tuple[str, ...] = ()
+    """Present, and not to be used: empty, cut off, or not the other half's."""
 
 
 @dataclasses.dataclass(frozen=True)

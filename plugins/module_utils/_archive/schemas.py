@@ -209,6 +209,7 @@ MANIFEST_V1: _Schema = {
                         "member_id": _or_null(_ID64),
                         "layout": _or_null(_NAME),
                         "excluded": _list(_TEXT),
+                        "damaged": _list(_TEXT),
                         "encryption": _or_null(
                             _object({"providers": _list(_TEXT), "key_names": _list(_TEXT)})
                         ),

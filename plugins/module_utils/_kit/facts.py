@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 import typing as t
@@ -21,7 +22,19 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki import (
 
 from .model import Taken
 
-__all__ = ["Certificate", "Encryption", "ca_keys", "certificates", "encryption"]
+__all__ = [
+    "Certificate",
+    "Encryption",
+    "ca_keys",
+    "certificates",
+    "embedded",
+    "encryption",
+    "has_providers",
+]
+
+# The lengths that each provider takes (aesKeySizes, secretBoxKeySizes in apiserver
+# pkg/apis/apiserver/validation/validation_encryption.go).
+_KEY_BYTES = {"aescbc": (16, 24, 32), "aesgcm": (16, 24, 32), "secretbox": (32,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Encryption:
     key_names: tuple[str, ...]
     """`provider/name`, spelled as in a snapshot's counts of Secrets."""
     kms: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    """Keys that can't be used, and why; `key_names` does not have them."""
 
 
 def certificates(files: t.Iterable[Taken]) -> tuple[Certificate, ...]:
@@ -52,7 +67,7 @@ def certificates(files: t.Iterable[Taken]) -> tuple[Certificate, ...]:
     for file in files:
         if not file.names:
             continue
-        own, authorities = _embedded(file)
+        own, authorities = embedded(file)
         own = [*reading.read(file.content.data).certificates, *own]
         found += [(file.names[0], each) for each in own]
         copies += [(file.names[0], each) for each in authorities]
@@ -75,7 +90,7 @@ def ca_keys(files: t.Sequence[Taken]) -> frozenset[str]:
     contents = {file.path: reading.read(file.content.data) for file in files}
     certificates_found = [each for read in contents.values() for each in read.certificates]
     for file in files:
-        own, authorities = _embedded(file)
+        own, authorities = embedded(file)
         certificates_found += [*own, *authorities]
     signing = {each.public_key for each in certificates_found if each.is_ca and each.public_key}
     return frozenset(
@@ -92,6 +107,7 @@ def encryption(files: t.Iterable[Taken]) -> Encryption:
     providers: list[str] = []
     keys: list[str] = []
     kms: list[str] = []
+    problems: dict[str, str] = {}
     for file in files:
         if names.ENCRYPTION_CONFIG not in file.names:
             continue
@@ -104,7 +120,34 @@ def encryption(files: t.Iterable[Taken]) -> Encryption:
             providers.append(label)
             for key in _mappings(body.get("keys")):
                 keys.append(f"{label}/{_text(key.get('name'), '?')}")
-    return Encryption(*(tuple(dict.fromkeys(each)) for each in (providers, keys, kms)))
+                problem = _unusable(provider, key.get("secret"))
+                if problem is not None:
+                    problems.setdefault(keys[-1], problem)
+    usable = [each for each in keys if each not in problems]
+    return Encryption(
+        *(tuple(dict.fromkeys(each)) for each in (providers, usable, kms)),
+        tuple(f"the secret of key {label} {problem}" for label, problem in problems.items()),
+    )
+
+
+def has_providers(documents: t.Iterable[t.Mapping[str, t.Any]]) -> bool:
+    """Tell whether an encryption configuration names any provider."""
+    return any(True for _provider in _providers(documents))
+
+
+def _unusable(provider: str, secret: object) -> str | None:
+    """Tell why the API server refuses a secret; quotes nothing of it."""
+    if not isinstance(secret, str):
+        return "is no text"
+    try:
+        size = len(base64.b64decode(re.sub(r"[\r\n]", "", secret), validate=True))
+    except ValueError:  # binascii.Error is one; so is text that is not ASCII
+        return "is no base64"
+    taken = _KEY_BYTES.get(provider)
+    if size in taken if taken else size:
+        return None
+    wanted = f", which is none of {', '.join(map(str, taken))}" if taken else ""
+    return f"has {size} bytes{wanted}"
 
 
 def _providers(
@@ -128,7 +171,7 @@ def _mappings(value: object) -> list[dict[str, t.Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _embedded(file: Taken) -> tuple[list[pki.Certificate], list[pki.Certificate]]:
+def embedded(file: Taken) -> tuple[list[pki.Certificate], list[pki.Certificate]]:
     """Return a kubeconfig's client certificates, and its authorities."""
     if file.parsed.kind != "Config":
         return [], []

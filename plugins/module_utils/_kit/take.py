@@ -22,7 +22,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts im
     places as layout_places,
 )
 
-from . import facts
+from . import damage, facts
 from .bundle import Bundle, bundle
 from .collect import collect
 from .host import find_host
@@ -61,6 +61,8 @@ class Plan:
     encryption: facts.Encryption
     certificates: tuple[facts.Certificate, ...]
     warnings: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
+    """Standard names that are there, and can't be used."""
 
 
 def recipients(value: t.Any, *, allow_unsealed: bool) -> dict[str, tuple[str, ...]]:
@@ -91,9 +93,12 @@ def plan(options: Options) -> Plan:
     places = host.places
     collection = collect(tree, places, extra_paths=options.extra_paths, exclude=options.exclude)
     warnings = [*host.warnings, *collection.warnings]
+    encryption = facts.encryption(collection.files)
+    # With all keys at hand, those too that will be left out: they tell what belongs together.
+    damaged = damage.look_for(collection.files, encryption)
+    warnings += damaged.warnings
     if not options.include_ca_keys:
         collection = _without(collection, facts.ca_keys(collection.files))
-    encryption = facts.encryption(collection.files)
     if encryption.kms:
         warnings.append(
             f"Secrets are encrypted by KMS plugin(s) {', '.join(encryption.kms)}: their key is not "
@@ -112,6 +117,7 @@ def plan(options: Options) -> Plan:
         encryption=encryption,
         certificates=facts.certificates(collection.files),
         warnings=tuple(warnings),
+        damaged=tuple(name for name in damaged.names if name in collection.present),
     )
 
 
@@ -156,6 +162,7 @@ def record(
             "present": list(collection.present),
             "missing": list(collection.missing),
             "excluded": list(collection.excluded),
+            "damaged": list(wanted.damaged),
         },
         "files": files,
         "certificates": [dataclasses.asdict(each) for each in wanted.certificates],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import json
 import os
 import shutil
 import typing as t
@@ -440,7 +441,7 @@ def test_manifest_of_before_is_not_judged_by_key_names(trees: dict[str, Roots]) 
     kit = tuple(dataclasses.replace(each, encryption=None, layout=None) for each in found.kit)
     counted = dataclasses.replace(found.kubernetes, encrypted=None)
     verdict = completeness.judge(dataclasses.replace(found, kit=kit, kubernetes=counted))
-    assert verdict.completeness is COMPLETE
+    assert verdict.completeness is SAME_HOSTS, "nobody knows whether they can be read"
     assert said(verdict) == [("encryption_keys_not_told", "encryption-config", ())]
 
 
@@ -513,3 +514,95 @@ def test_k3s_certificate_of_one_host(trees: dict[str, Roots], tmp_path: Path) ->
     verdict = judged(roots, encrypted={})
     assert said(verdict) == [("no_certificate", "apiserver.crt", ("cp3",))]
     assert verdict.completeness is SAME_HOSTS
+
+
+def _apart(root: Path, name: str) -> Path:
+    path = root / "etc/kubernetes" / name
+    content = path.read_bytes()
+    path.unlink()  # it is a hard link of the tree's
+    write(path, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected", "code", "part"),
+    [
+        ("pki/sa.key", lambda root, data: b"", DATA_ONLY, "no_sa_key", "sa.key"),
+        ("pki/ca.key", lambda root, data: data[:150], SAME_HOSTS, "no_ca_key", "ca.key"),
+        (
+            "pki/ca.crt",
+            lambda root, data: (root / "etc/kubernetes/pki/etcd/ca.crt").read_bytes(),
+            DATA_ONLY,
+            "no_ca",
+            "ca.crt",
+        ),
+        (
+            "enc/encryption-config.yaml",
+            lambda root, data: data.replace(b'"secret": "', b'"secret": "no base64!'),
+            DATA_ONLY,
+            "no_encryption_config",
+            "encryption-config",
+        ),
+        (
+            "audit/policy.yaml",
+            lambda root, data: b"",
+            SAME_HOSTS,
+            "damaged",
+            "audit-policy",
+        ),
+    ],
+)
+def test_damaged_file_counts_as_none(
+    trees: dict[str, Roots],
+    tmp_path: Path,
+    name: str,
+    change: t.Callable[[Path, bytes], bytes],
+    expected: lacks.Completeness,
+    code: str,
+    part: str,
+) -> None:
+    roots = {host: copied(root, tmp_path / host) for host, root in trees["kubeadm"].items()}
+    for root in roots.values():
+        path = _apart(root, name)
+        write(path, change(root, path.read_bytes()))
+    verdict = judged(roots)
+    assert verdict.completeness is expected, said(verdict)
+    assert (verdict.lacks[0].code, verdict.lacks[0].part) == (code, part)
+    assert len(verdict.lacks) == 1, said(verdict)
+    assert "damaged" in verdict.lacks[0].meaning
+    # One host alone: what all share is whole elsewhere, and that is said.
+    one = judged({**trees["kubeadm"], "cp2": roots["cp2"]})
+    if part in ("sa.key", "ca.key", "ca.crt"):
+        assert one.completeness is COMPLETE
+        assert said(one) == [("damaged", part, ("cp2",))]
+        assert one.lacks[0].severity is lacks.Severity.INFO
+    else:
+        assert one.completeness is expected, said(one)
+
+
+def test_key_whose_secret_is_damaged_does_not_count(
+    trees: dict[str, Roots], tmp_path: Path
+) -> None:
+    roots = {host: copied(root, tmp_path / host) for host, root in trees["kubeadm"].items()}
+    for root in roots.values():
+        path = _apart(root, "enc/encryption-config.yaml")
+        document = yaml.safe_load(path.read_text())
+        document["resources"][0]["providers"][0]["aescbc"]["keys"][0]["secret"] = "!"
+        write(path, yaml.safe_dump(document))
+    lost = judged(roots, encrypted={"aescbc/key1": 63})
+    assert lost.completeness is DATA_ONLY
+    assert lost.lacks[0].code == "no_encryption_key"
+    # The data need another one; the API server still refuses the file.
+    other = judged(roots, encrypted={"secretbox/key2": 3})
+    assert other.completeness is SAME_HOSTS
+    assert said(other) == [("damaged", "encryption-config", tuple(HOSTS))]
+
+
+def test_manifest_without_damaged_is_judged_by_names(trees: dict[str, Roots]) -> None:
+    found = manifest_of([kit_of(host, root) for host, root in trees["kubeadm"].items()])
+    document = json.loads(found.to_json())
+    for kit in document["kit"]:
+        del kit["damaged"]
+    read = manifest.from_json(json.dumps(document).encode(), "old")
+    assert [kit.damaged for kit in read.kit] == [(), (), ()]
+    assert completeness.judge(read).completeness is COMPLETE

@@ -137,7 +137,7 @@ def test_references_are_followed_through_files_and_mounts(kubeadm_host: Path) ->
             "      kubeConfigFile: /inside/deeper/hook.conf\n"
         ),
     )
-    write(root / "opt/company/oidc.pem", "oidc")
+    write(root / "opt/company/oidc.pem", (root / "etc/kubernetes/pki/ca.crt").read_bytes())
     write(root / "opt/company/sni.crt", "sni")
     write(root / "opt/company/sni.key", "sni key")
     mount(root, "kube-apiserver", "/opt/company/admission", "/inside")
@@ -431,7 +431,8 @@ def test_kubelet_unit_brings_its_files(kubeadm_host: Path) -> None:
         "[Service]\nExecStart=/usr/bin/kubelet\n",
     )
     write(kubeadm_host / "usr/bin/kubelet", "a program")
-    write(kubeadm_host / "srv/kubelet/kubelet.conf", "kind: Config\n")
+    kubelet_conf = kubeadm_host / "etc/kubernetes/kubelet.conf"
+    write(kubeadm_host / "srv/kubelet/kubelet.conf", kubelet_conf.read_bytes())
     (kubeadm_host / "lib").symlink_to("usr/lib")
     plan = look(kubeadm_host)
     assert {"kubelet/kubelet.service", "kubelet/kubelet.service.d"} <= set(plan.collection.present)
@@ -446,7 +447,7 @@ def test_kms_is_noted_and_its_socket_left(kubeadm_host: Path) -> None:
         kubeadm_host / "etc/kubernetes/enc/encryption-config.yaml",
         "kind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n"
         "  - kms: {apiVersion: v2, name: vault, endpoint: 'unix:///run/kms/kms.sock'}\n"
-        "  - aesgcm: {keys: [{name: k1, secret: UExBTlRFRA==}]}\n",
+        "  - aesgcm: {keys: [{name: k1, secret: UExBTlRFRC1TRUNSRVQtMQ==}]}\n",
     )
     plan = look(kubeadm_host)
     record = take.record(plan, (), {"pki": (), "encryption": ()})
