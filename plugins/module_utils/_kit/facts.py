@@ -125,8 +125,12 @@ def encryption(files: t.Iterable[Taken]) -> Encryption:
                     problems.setdefault(keys[-1], problem)
     usable = [each for each in keys if each not in problems]
     return Encryption(
-        *(tuple(dict.fromkeys(each)) for each in (providers, usable, kms)),
-        tuple(f"the secret of key {label} {problem}" for label, problem in problems.items()),
+        providers=tuple(dict.fromkeys(providers)),
+        key_names=tuple(dict.fromkeys(usable)),
+        kms=tuple(dict.fromkeys(kms)),
+        problems=tuple(
+            f"the secret of key {label} {problem}" for label, problem in problems.items()
+        ),
     )
 
 
