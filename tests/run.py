@@ -87,7 +87,7 @@ class Beside:
     """
 
     def __init__(self, lanes: t.Sequence[str]) -> None:
-        self._argv = ["nice", "-n", "19", sys.executable, __file__, *lanes]
+        self._argv = ["nice", "-n", "10", sys.executable, __file__, *lanes]
         self._said = OUTPUT / "beside.txt"
 
     def __enter__(self) -> Beside:

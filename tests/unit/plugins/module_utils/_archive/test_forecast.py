@@ -55,7 +55,7 @@ def test_forecast_of_a_later_day_names_what_will_have_expired() -> None:
     at = dt.datetime(2028, 1, 1, tzinfo=dt.timezone.utc)
     told = forecast.forecast(entry(CA, LEAF), at=at)
     assert told
-    assert told["expired"] == [dict(zip(("host", "name", "not_after"), LEAF, strict=True))]
+    assert told["expired"] == [dict(zip(("host", "name", "not_after"), LEAF))]
     assert "by 2028-01-01T00:00:00Z that is past." in told["meaning"]
     late = forecast.forecast(entry(CA, LEAF), at=at + dt.timedelta(days=4000))
     assert late

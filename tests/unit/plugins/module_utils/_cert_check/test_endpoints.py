@@ -140,12 +140,14 @@ def serving(certificate: Path, key: Path) -> t.Iterator[int]:
         while True:
             try:
                 stream, _address = listener.accept()
-                with context.wrap_socket(stream, server_side=True) as tls:
-                    tls.recv(1)
-            except ssl.SSLError:
-                continue
             except OSError:
                 return
+            # Whoever has seen enough may hang up at any moment.
+            with (
+                contextlib.suppress(OSError),
+                context.wrap_socket(stream, server_side=True) as tls,
+            ):
+                tls.recv(1)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()

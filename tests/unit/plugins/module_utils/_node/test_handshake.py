@@ -95,7 +95,7 @@ class TlsServer:
             self.outcomes.append(str(exc))
 
 
-def see(target: Target, timeout: float = 3, **options: t.Any) -> handshake.Seen:
+def see(target: Target, timeout: float = 30, **options: t.Any) -> handshake.Seen:
     return handshake.see(target, timeout=timeout, **options)
 
 
@@ -125,7 +125,9 @@ def test_see_shows_a_client_certificate_where_it_has_one(issued: Issued, tmp_pat
         while len(server.outcomes) < 2 and time.monotonic() < end:
             time.sleep(0.01)
     assert server.outcomes[0] == "TLSv1.3"
-    assert "peer did not return a certificate" in server.outcomes[1].lower()
+    # Or the client, which has seen what it wanted, hung up first.
+    refused = ("peer did not return a certificate", "connection reset by peer")
+    assert any(words in server.outcomes[1].lower() for words in refused), server.outcomes
 
 
 def test_see_asks_nobody_for_the_password_of_a_key(issued: Issued, tmp_path: Path) -> None:
@@ -253,11 +255,11 @@ def test_see_unresolved_name(host: str) -> None:
 def test_see_all_waits_once_for_all_that_hang(issued: Issued) -> None:
     def never(stream: socket.socket) -> None:
         stream.recv(1000)
-        time.sleep(5)
+        time.sleep(20)
 
     def drip(stream: socket.socket) -> None:
         stream.recv(1000)
-        for _turn in range(50):  # each byte in time: the deadline is for all of them
+        for _turn in range(200):  # each byte in time: the deadline is for all of them
             stream.sendall(b"\x16")
             time.sleep(0.1)
 
@@ -269,14 +271,14 @@ def test_see_all_waits_once_for_all_that_hang(issued: Issued) -> None:
     ):
         began = time.monotonic()
         seen = handshake.see_all(
-            [handshake.Request(each) for each in (first, second, third, good, good)], timeout=0.6
+            [handshake.Request(each) for each in (first, second, third, good, good)], timeout=3
         )
         took = time.monotonic() - began
-    assert took < 1.5
+    assert took < 6
     assert seen[good].der == issued.der
     assert list(seen) == [first, second, third, good]
     for target in (first, second):
-        assert seen[target].problem == "it accepted the connection and did not answer within 0.6 s"
+        assert seen[target].problem == "it accepted the connection and did not answer within 3 s"
     assert seen[third].der is None and seen[third].problem
 
 
