@@ -223,6 +223,7 @@ def test_connection_cut_in_mid_stream_leaves_nothing(
     assert answer["error"]["kind"] == "transfer", output
     assert "The transfer of tools/etcd to scratch was cut off" in answer["msg"]
     assert answer["entry"]["id"] == keeper.entries("alpha")[-1].name
+    end_sftp(scratch)
     assert left_on(scratch) == ""
     again, output = deliver(keeper, tools=["etcd"])
     assert again.get("changed"), output
