@@ -17,7 +17,8 @@ description:
     compares what it is shown with the file on disk. It sends no request, and trusts nothing that it is shown.
   - Findings are about expiry, validity that has not begun, a CA that ends before what it issued, chains, kubeconfigs that
     trust another CA than the API server's, log in as nobody or as another component, keys that do not match, cannot be
-    read or can be read by others, DER where programs read PEM only, names and addresses that a certificate lacks, extended key usage, weak keys and signatures, renewed files that were never loaded,
+    read or can be read by others, DER where programs read PEM only, names and addresses that a certificate lacks,
+    extended key usage, weak keys and signatures, renewed files that were never loaded,
     CA keys where they must not be, and the clock.
   - Also runs on the controller, with the results of several hosts in O(reports), to compare what should be the same on all
     hosts of a cluster, and to show everything in one table.
@@ -171,7 +172,9 @@ layout:
   returned: success and O(reports) is not given
   sample: kubeadm
 certificates:
-  description: Every certificate that was looked at, the one that ends first first. An authority inside a kubeconfig is listed only if no file of the host holds it.
+  description:
+    - Every certificate that was looked at, the one that ends first first. An authority inside a kubeconfig is
+      listed only if no file of the host holds it.
   type: list
   elements: dict
   returned: success and O(reports) is not given
@@ -336,7 +339,9 @@ served:
       type: str
       sample: "2027-11-23T14:50:00Z"
     state:
-      description: V(loaded) if it is the one on disk, V(not_loaded) if that is another one, V(not_on_disk) if there is none to compare with, or why none was seen.
+      description:
+        - V(loaded) if it is the one on disk, V(not_loaded) if that is another one, V(not_on_disk) if there is none to
+          compare with, or why none was seen.
       type: str
       sample: loaded
 soonest:

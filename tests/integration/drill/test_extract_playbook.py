@@ -43,7 +43,7 @@ def cluster() -> t.Iterator[Cluster]:
     with Cluster("alpha", size=1) as cluster:
         objects.fill(cluster, name="alpha")
         # Its manifests name the version whose API server wrote the objects.
-        member = next(iter(cluster.members.values()))
+        member = cluster.member("alpha-cp1")
         pod = member.static_pod_path / "kube-apiserver.yaml"
         named = versions.KUBERNETES[versions.minor(cluster.version)]
         pod.write_text(pod.read_text().replace(f"v{named}", f"v{versions.KUBERNETES_RECORDED}"))
