@@ -153,6 +153,10 @@ def api_server(tmp_path: Path) -> t.Iterator[t.Callable[..., subprocess.Popen[by
         shutil.copy("/bin/sh", program)
         words = [str(program), "-c", "read word", *argv]
         started.append(subprocess.Popen(words, stdin=subprocess.PIPE))
+        # Popen comes back a moment before the kernel shows the new arguments.
+        shown = Path(f"/proc/{started[-1].pid}/cmdline")
+        while not shown.read_bytes().startswith(os.fsencode(program)):
+            assert started[-1].poll() is None
         return started[-1]
 
     yield start
