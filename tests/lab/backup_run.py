@@ -131,11 +131,29 @@ class Running:
                 os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        """Kill (-9) the controller: ansible-playbook with its workers and connections."""
+        """Kill (-9) the controller: ansible-playbook with its workers and connections.
+
+        Workers of ansible-core 2.19 and later have sessions of their own; one that lived on would
+        clean up what its connection left.
+        """
+        workers = _descendants(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.kill_ssh()
         self.process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    """List the children of a process, and theirs."""
+    found = [pid]
+    for each in found:
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{each}/task").glob("*/children"):
+                found += [int(child) for child in children.read_text().split()]
+    return found[1:]
 
 
 class Bastion:
