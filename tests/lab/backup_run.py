@@ -299,6 +299,16 @@ def left_on(host: Host) -> str:
     return "\n".join(line for line in lines if _OURS.search(line))
 
 
+def left_of_ours(host: Host) -> list[str]:
+    """Return what is left on a host but for Ansible's own temporary folders.
+
+    Those (modules, no secrets) stay where Ansible itself dies or is cut off, in every playbook.
+    """
+    lines = left_on(host).splitlines()
+    host.exec(["sh", "-c", "rm -rf /home/ops/.ansible/tmp/ansible-tmp-*"])
+    return [line for line in lines if "/.ansible/tmp/ansible-tmp-" not in line]
+
+
 @contextlib.contextmanager
 def bastion(lab: Lab) -> t.Iterator[Bastion]:
     """Lend a bastion and clean up after it."""

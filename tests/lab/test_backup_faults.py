@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.backup_run import Bastion, Running, bastion, left_on
+from lab.backup_run import Bastion, Running, bastion, left_of_ours, left_on
 from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 
@@ -122,16 +122,6 @@ def wait_for_orphans(host: Host, seconds: float = 60) -> None:
     while runs_module(host, "etcd_"):
         assert time.monotonic() < end, left_on(host)
         time.sleep(0.3)
-
-
-def left_of_ours(host: Host) -> list[str]:
-    """Return what is left on a host but for Ansible's own temporary folders.
-
-    Those (modules, no secrets) stay where Ansible itself dies or is cut off, in every playbook.
-    """
-    lines = left_on(host).splitlines()
-    host.exec(["sh", "-c", "rm -rf /home/ops/.ansible/tmp/ansible-tmp-*"])
-    return [line for line in lines if "/.ansible/tmp/ansible-tmp-" not in line]
 
 
 def holds_no_secret(lab: Lab, host: Host) -> None:

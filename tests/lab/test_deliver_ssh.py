@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.backup_run import Bastion, Run, left_on
+from lab.backup_run import Bastion, Run, left_of_ours, left_on
 from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 
@@ -259,7 +259,7 @@ def test_host_lost_for_good_in_mid_stream_is_swept_by_the_next_run(
     assert answer.get("changed"), output
     assert old in answer["plan"]["removed"]
     remove(keeper, answer)
-    assert left_on(scratch) == ""
+    assert left_of_ours(scratch) == []
     reliability(
         "controller and host lose each other for good in the middle of a delivery",
         "the next run removes what is left on the host, the key with it",
