@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pytest
 from integration.backup.things import Proxy
-from integration.backup.watch import descendants
 
 from lab import objects
 from lab.loopback import Cluster
+from lab.processes import descendants
 
 VENV = Path(__file__).resolve().parents[2] / ".venv"
 COLLECTIONS = os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(VENV / "collections"))

@@ -26,6 +26,7 @@ from lab import binaries
 from lab.hosts.host import Host
 from lab.hosts.lab import Lab
 from lab.module import COLLECTIONS
+from lab.processes import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -136,7 +137,7 @@ class Running:
         Workers of ansible-core 2.19 and later have sessions of their own; one that lived on would
         clean up what its connection left.
         """
-        workers = _descendants(self.process.pid)
+        workers = descendants(self.process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         for pid in workers:
@@ -144,16 +145,6 @@ class Running:
                 os.kill(pid, signal.SIGKILL)
         self.kill_ssh()
         self.process.wait()
-
-
-def _descendants(pid: int) -> list[int]:
-    """List the children of a process, and theirs."""
-    found = [pid]
-    for each in found:
-        with contextlib.suppress(OSError):
-            for children in Path(f"/proc/{each}/task").glob("*/children"):
-                found += [int(child) for child in children.read_text().split()]
-    return found[1:]
 
 
 class Bastion:

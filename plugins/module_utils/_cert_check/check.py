@@ -39,6 +39,7 @@ from .pairing import pairs as pairs_of
 __all__ = ["Answer", "Options", "check"]
 
 _SHOWN = 5
+_Names = t.Mapping[str, t.Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +119,11 @@ def check(options: Options, *, now: dt.datetime) -> Answer:
     if not pairs:
         raise _no_certificate(looked, options.paths)
     seen = _see(looked, named, pairs, options)
+    wanted = places.names_wanted(looked)
     findings = [
         *looked.findings,
-        *_of_files(looked, pairs, limits),
-        *_of_served(looked, seen, pairs, limits),
+        *_of_files(looked, pairs, limits, wanted),
+        *_of_served(looked, seen, pairs, limits, wanted),
         *(started.not_loaded(looked) if options.served else ()),
     ]
     skew = report.clock_skew(now, controller)
@@ -202,8 +204,9 @@ def _no_certificate(looked: Looked, paths: t.Sequence[str]) -> LayoutError | Opt
     )
 
 
-def _of_files(looked: Looked, pairs: t.Sequence[Pair], limits: Limits) -> t.Iterator[Finding]:
-    wanted = places.names_wanted(looked)
+def _of_files(
+    looked: Looked, pairs: t.Sequence[Pair], limits: Limits, wanted: _Names
+) -> t.Iterator[Finding]:
     authorities = _authorities(looked)
     for pair in pairs:
         yield from checks.check_pair(
@@ -236,7 +239,7 @@ def _roles(looked: Looked, pair: Pair) -> tuple[str, ...]:
 
 def _authorities(looked: Looked) -> list[tuple[str, Certificate]]:
     return [
-        (f"{carrier.path} {carrier.field}" if carrier.field else carrier.path, each)
+        (carrier.where, each)
         for carrier in looked.carriers
         for each in carrier.contents.certificates
         if each.is_ca
@@ -270,9 +273,12 @@ def _see(
 
 
 def _of_served(
-    looked: Looked, seen: t.Sequence[_Seen], pairs: t.Sequence[Pair], limits: Limits
+    looked: Looked,
+    seen: t.Sequence[_Seen],
+    pairs: t.Sequence[Pair],
+    limits: Limits,
+    wanted: _Names,
 ) -> t.Iterator[Finding]:
-    wanted = places.names_wanted(looked)
     authorities = {each.role: each.authorities for each in pairs if each.role}
     for each in seen:
         role = each.handshake.role

@@ -33,10 +33,6 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - re
 _SERVICE = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
 _K3S_PORT = 6443
 _LAST_PORT = 65535
-# A webhook's kubeconfig, say, leads to another server.
-_KUBECONFIGS = frozenset(
-    {"admin.conf", "super-admin.conf", "controller-manager.conf", "scheduler.conf", "kubelet.conf"}
-)
 # With one of these the name in the URL is not looked for (client-go tools/clientcmd/api/v1).
 _UNASKED = ("tls-server-name", "insecure-skip-tls-verify")
 
@@ -108,7 +104,7 @@ def names_wanted(looked: Looked) -> dict[str, tuple[str, ...]]:
     host = looked.host
     if host is None:
         return {}
-    api = next((pod for pod in host.pods if pod.component == "kube-apiserver"), None)
+    api = _api_pod(looked)
     if host.layout is not None:
         flags = host.layout.flags
         listen, advertise = flags.split("listen-client-urls"), flags.split("advertise-client-urls")
@@ -141,13 +137,13 @@ def _etcd_file(layout: Layout, flag: str) -> str | None:
     return pod.host_file(flag) if pod else layout.flags.get(flag)
 
 
+def _api_pod(looked: Looked) -> StaticPod | None:
+    pods = looked.host.pods if looked.host else ()
+    return next((each for each in pods if each.component == "kube-apiserver"), None)
+
+
 def _api_server(looked: Looked) -> Endpoint | None:
-    host = looked.host
-    pod = (
-        next((each for each in host.pods if each.component == "kube-apiserver"), None)
-        if host
-        else None
-    )
+    host, pod = looked.host, _api_pod(looked)
     if pod is not None:
         port = _number(pod.flags.get("secure-port"), 6443)
         bound = pod.flags.get("bind-address") or ""
@@ -200,7 +196,8 @@ def _names_of_api_server(looked: Looked, pod: StaticPod) -> list[str]:
     address = pod.flags.get("advertise-address")
     if address:
         names.append(address)
-    own = (file for file in looked.files if _KUBECONFIGS.intersection(file.names))
+    # A webhook's kubeconfig, say, leads to another server.
+    own = (file for file in looked.files if table.KUBECONFIGS.intersection(file.names))
     for document in _documents(own):
         clusters = document.get("clusters")
         for cluster in clusters if isinstance(clusters, list) else ():

@@ -25,19 +25,18 @@ from .look import Looked
 __all__ = ["mistaken"]
 
 _PROGRAMS = ("controller-manager.conf", "scheduler.conf")
-_OWN = (*_PROGRAMS, "admin.conf", "super-admin.conf", "kubelet.conf")
 _ADMINS = ("admin.conf", "super-admin.conf")
 _OF_WHOM = {
-    role.common_name: name
-    for name, role in table.ROLES.items()
-    if name.endswith(".conf") and role.common_name
+    role.common_name: role.name
+    for role in map(table.ROLES.__getitem__, table.KUBECONFIGS)
+    if role.common_name
 }
 
 
 def mistaken(looked: Looked) -> t.Iterator[Finding]:
     """Find kubeconfigs whose current context leads nowhere, and those that are somebody else's."""
     for file in looked.files:
-        name = next((each for each in file.names if each in _OWN), None)
+        name = next((each for each in file.names if each in table.KUBECONFIGS), None)
         told = looked.file_at(shown(file.path))
         if told is not None and told.contents.problems:
             continue  # cut off, say
@@ -49,11 +48,12 @@ def mistaken(looked: Looked) -> t.Iterator[Finding]:
     if looked.layout != LayoutKind.KUBEADM.value:
         return
     for user in looked.users:
-        place = user.pair.certificate
-        carrier = (
-            place if isinstance(place, Carrier) else looked.file_at(place.path if place else None)
-        )
-        if user.name not in _OWN or carrier is None or not carrier.contents.certificates:
+        carrier = looked.carried(user.pair.certificate)
+        if (
+            user.name not in table.KUBECONFIGS
+            or carrier is None
+            or not carrier.contents.certificates
+        ):
             continue
         yield from _of_another(looked, user.name, carrier)
 

@@ -43,7 +43,6 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._pki.model impor
 __all__ = ["Looked", "User", "look"]
 
 _ENDINGS = (".crt", ".pem", ".cer", ".cert", ".der", ".key", ".pub")
-_KUBECONFIGS = frozenset(name for name in names.KUBERNETES_DIR.values() if name.endswith(".conf"))
 # What leads to certificates, or is compared between hosts.
 _CONFIGURATION = frozenset(
     {*names.MANIFESTS.values(), "kubelet/config.yaml", "etcd/config", names.ENCRYPTION_CONFIG}
@@ -113,6 +112,10 @@ class Looked:
         return next(
             (each for each in self.carriers if (each.path, each.field) == (wanted, None)), None
         )
+
+    def carried(self, place: Carrier | kubeconfig.Reference | None) -> Carrier | None:
+        """Return what a field of a kubeconfig holds, or the file that it names."""
+        return place if isinstance(place, Carrier) else self.file_at(place.path if place else None)
 
     def roles_of(self, path: str) -> tuple[str, ...]:
         """Return the roles of a file, by all of its standard names."""
@@ -258,7 +261,7 @@ def _of_agent(path: str, layout: str) -> str | None:
 
 
 def _is_kubeconfig(file: Taken, name: str | None) -> bool:
-    if name in _KUBECONFIGS:
+    if name in names.KUBECONFIGS:
         return True
     if file.parsed.kind == "Config":
         return any("clusters" in each or "users" in each for each in file.parsed.documents)
@@ -272,7 +275,7 @@ def _is_kubeconfig(file: Taken, name: str | None) -> bool:
 
 def _without_user(file: Taken, name: str | None) -> str | None:
     """Say so where a kubeconfig of the control plane has nobody to log in as: it is cut off, say."""
-    if name not in _KUBECONFIGS:
+    if name not in names.KUBECONFIGS:
         return None
     for document in file.parsed.documents:
         users = document.get("users")

@@ -141,8 +141,8 @@ def pairs(looked: Looked) -> tuple[Pair, ...]:
             continue
         role = table.role_of(carrier.name or (user.name if user else None))
         if user is not None and carrier.field is not None:
-            key = _carried(user.pair.key, paired)
-            authorities = paired.authorities(role) or _certificates(user.pair.authorities, paired)
+            key = looked.carried(user.pair.key)
+            authorities = paired.authorities(role) or _certificates(user.pair.authorities, looked)
         else:
             key = paired.key_of(carrier, role)
             authorities = paired.authorities(role)
@@ -156,14 +156,10 @@ def _where(place: Carrier | kubeconfig.Reference | None) -> tuple[str, str | Non
     return (place.path if place else ""), None
 
 
-def _carried(place: Carrier | kubeconfig.Reference | None, paired: _Paired) -> Carrier | None:
-    return place if isinstance(place, Carrier) else paired.at(place.path if place else None)
-
-
 def _certificates(
-    places: t.Iterable[Carrier | kubeconfig.Reference], paired: _Paired
+    places: t.Iterable[Carrier | kubeconfig.Reference], looked: Looked
 ) -> tuple[Certificate, ...]:
-    carriers = (_carried(place, paired) for place in places)
+    carriers = map(looked.carried, places)
     return tuple(each for carrier in carriers if carrier for each in carrier.contents.certificates)
 
 

@@ -56,10 +56,7 @@ def mistrust(looked: Looked) -> t.Iterator[Finding]:
 
 
 def _authorities(user: User, looked: Looked) -> list[Carrier]:
-    found = [
-        each if isinstance(each, Carrier) else looked.file_at(each.path)
-        for each in user.pair.authorities
-    ]
+    found = map(looked.carried, user.pair.authorities)
     return [each for each in found if each is not None]
 
 

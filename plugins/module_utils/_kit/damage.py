@@ -30,13 +30,12 @@ from .tree import shown
 
 __all__ = ["Damage", "look_for"]
 
-_KUBECONFIGS = frozenset(name for name in names.KUBERNETES_DIR.values() if name.endswith(".conf"))
 _MANIFESTS = frozenset(names.MANIFESTS.values())
 # The kubelet reads certificate and key of one file (client-go util/certificate/certificate_store.go).
 _BOTH = frozenset({"kubelet/client-current.pem", "kubelet/server-current.pem"})
 _YAML = frozenset(
     {
-        *_KUBECONFIGS,
+        *names.KUBECONFIGS,
         *_MANIFESTS,
         names.ENCRYPTION_CONFIG,
         "admission-control-config",
@@ -214,7 +213,7 @@ class _Look:
         """The authorities' public keys in kubeconfigs, which are copies of ca.crt."""
         return {
             each.public_key
-            for name in _KUBECONFIGS & set(self._files)
+            for name in names.KUBECONFIGS & set(self._files)
             for file in self._files[name]
             for each in facts.embedded(file)[1]
         }
@@ -269,7 +268,7 @@ def _of_yaml(name: str, file: Taken) -> str | None:
         return "it describes no pod"
     if name == names.ENCRYPTION_CONFIG and not facts.has_providers(documents):
         return "it names no provider"
-    return _of_kubeconfig(file) if name in _KUBECONFIGS else None
+    return _of_kubeconfig(file) if name in names.KUBECONFIGS else None
 
 
 def _of_kubeconfig(file: Taken) -> str | None:

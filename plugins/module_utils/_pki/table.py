@@ -14,6 +14,7 @@ import dataclasses
 import typing as t
 
 __all__ = [
+    "KUBECONFIGS",
     "KUBELET",
     "KUBELET_CLIENT",
     "ROLES",
@@ -124,6 +125,8 @@ _LINES = (
     Role(KUBELET, None, None, ("server",), None, ("kubelet",), serves=True),
 )
 ROLES: t.Mapping[str, Role] = {role.name: role for role in _LINES}
+KUBECONFIGS = frozenset(name for name in ROLES if name.endswith(".conf"))
+"""The control plane's own, each a role by its name."""
 _FILES = {
     "kubelet/client-current.pem": KUBELET_CLIENT,
     "kubelet/server-current.pem": KUBELET,

@@ -31,9 +31,10 @@ from pathlib import Path
 
 import pyrage
 import yaml
-from integration.backup.watch import command_line, descendants, is_held, processes
+from integration.backup.watch import command_line, is_held, processes
 
 from lab import objects, returned
+from lab.processes import descendants
 
 if t.TYPE_CHECKING:
     from lab.loopback import Cluster

@@ -28,16 +28,6 @@ def command_line(pid: int) -> str:
     return ""
 
 
-def descendants(pid: int) -> list[int]:
-    """List the children of a process, and theirs."""
-    found = [pid]
-    for each in found:
-        with contextlib.suppress(OSError):
-            for children in Path(f"/proc/{each}/task").glob("*/children"):
-                found += [int(child) for child in children.read_text().split()]
-    return found[1:]
-
-
 def until(what: str, look: t.Callable[[], t.Any], *, seconds: float = 60.0) -> t.Any:
     """Look again and again, at short intervals, until there is something; return it."""
     ends = time.monotonic() + seconds

@@ -15,6 +15,7 @@ __all__ = [
     "CORE",
     "ENCRYPTION_CONFIG",
     "KUBEADM_PKI",
+    "KUBECONFIGS",
     "KUBERNETES_DIR",
     "MANIFESTS",
     "RANCHER_CRED",
@@ -58,6 +59,7 @@ KUBERNETES_DIR = {
     "kubelet-config.yaml": "kubelet/config.yaml",
     "kubelet.env": "kubelet/kubelet.env",
 }
+KUBECONFIGS = frozenset(name for name in KUBERNETES_DIR.values() if name.endswith(".conf"))
 MANIFESTS = {
     f"{component}.yaml": f"manifests/{component}.yaml"
     for component in ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
