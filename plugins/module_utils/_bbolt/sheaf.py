@@ -46,7 +46,6 @@ class Sheaf:
 
     flags: tuple[int, ...] = ()
     has_buckets = False
-    packed = True
 
     def __init__(
         self,
