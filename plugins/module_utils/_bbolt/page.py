@@ -73,7 +73,7 @@ def read_page(source: Source, page_id: int, *, page_size: int, page_count: int) 
     if page_id >= page_count:
         raise invalid(page_id, f"out of bounds: the high-water mark is {page_count}")
     start = page_id * page_size
-    stored_id, flags, count, overflow = _HEADER.unpack(source[start : start + PAGE_HEADER_SIZE])
+    stored_id, flags, count, overflow = _HEADER.unpack_from(source, start)
     if stored_id != page_id:
         raise invalid(page_id, f"its header says that it is page {stored_id}")
     if page_id + overflow >= page_count:
