@@ -17,7 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 from .connection import Connection, Endpoint, TlsFiles
 from .diagnose import diagnose
 from .errors import map_grpc_errors, token_is_stale
-from .wire import Alarm, HashKv, Member, Status, member_id, unknown_fields
+from .wire import Alarm, HashKv, Member, Piece, Status, member_id, unknown_fields
 
 __all__ = ["Client", "SnapshotStream"]
 
@@ -157,12 +157,15 @@ class Client:
         """Start a snapshot stream; give it up when no bytes come for `idle_timeout` seconds, or
         `deadline` seconds after its start.
         """
-        rpc = self._stubs().MaintenanceStub(self._channel).Snapshot
-        request = self._messages().SnapshotRequest()
+        rpc = self._channel.unary_stream(
+            "/etcdserverpb.Maintenance/Snapshot",
+            request_serializer=bytes,
+            response_deserializer=Piece.from_bytes,
+        )
 
         def start() -> t.Any:
             # The watchdog holds the deadline; gRPC's own is the net below it.
-            return rpc(request, timeout=deadline + 5, metadata=self._metadata)
+            return rpc(b"", timeout=deadline + 5, metadata=self._metadata)
 
         return SnapshotStream(
             start,
@@ -272,7 +275,7 @@ class SnapshotStream:
         self.remaining_bytes: int | None = None
         """What the server says is still to come; known after the first blob."""
 
-    def __iter__(self) -> t.Iterator[bytes]:
+    def __iter__(self) -> t.Iterator[memoryview]:
         grpc = _deps.load("grpc")
         what, ends = "take a snapshot", _time.monotonic() + self._deadline
         with map_grpc_errors(what, self._connection, self._endpoint, seconds=self._deadline):
@@ -288,29 +291,27 @@ class SnapshotStream:
             self._login()
             yield from self._blobs(ends)
 
-    def _blobs(self, ends: float) -> t.Iterator[bytes]:
+    def _blobs(self, ends: float) -> t.Iterator[memoryview]:
         grpc = _deps.load("grpc")
         call = self._start()
         with _Watchdog(call, ends) as watchdog:
             while True:
                 watchdog.expect(self._idle_timeout)
-                blob = b""
-                while not blob:
+                piece: Piece | None = None
+                while piece is None or not piece.blob:
                     try:
-                        message = next(call)
+                        piece = t.cast(Piece, next(call))
                     except StopIteration:
                         return
                     except grpc.RpcError as exc:
                         if watchdog.fired:
                             raise self._given_up(ends) from exc
                         raise
-                    blob = message.blob
                     if self.storage_version is None:
-                        version = unknown_fields(message).get(4)  # SnapshotResponse.version
-                        self.storage_version = version[-1].decode() if version else ""
-                    self.remaining_bytes = message.remaining_bytes
+                        self.storage_version = piece.version
+                    self.remaining_bytes = piece.remaining_bytes
                 watchdog.rest()
-                yield blob
+                yield piece.blob
 
     def _given_up(self, ends: float) -> EndpointTimeout:
         if _time.monotonic() >= ends:

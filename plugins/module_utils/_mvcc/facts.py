@@ -13,8 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
-
-from .keyvalue import WireError, fields
+from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import WireError, fields
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Bucket

@@ -11,16 +11,16 @@ from bisect import bisect_right
 from itertools import compress, repeat
 from operator import add
 
+from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import WireError, varint
+
 from .crc import Crc
 from .keyvalue import (
     REWRITTEN,
     Found,
     KeyValue,
-    WireError,
     found_at,
     message_key,
     parse_key_value,
-    varint,
 )
 from .rows import bad_row, main_of, mains, rows_up_to, tombstones, user_keys
 

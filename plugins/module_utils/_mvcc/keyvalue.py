@@ -1,12 +1,19 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""etcd's KeyValue message (api/mvccpb/kv.proto) and the little of protobuf that it takes."""
+"""etcd's KeyValue message (api/mvccpb/kv.proto)."""
 
 from __future__ import annotations
 
 import re
 import typing as t
+
+from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import (
+    WireError,
+    fields,
+    spans,
+    varint,
+)
 
 if t.TYPE_CHECKING:
     import mmap
@@ -17,18 +24,13 @@ __all__ = [
     "REWRITTEN",
     "Found",
     "KeyValue",
-    "WireError",
-    "fields",
     "found_at",
     "key_of",
     "message_key",
     "parse_key_value",
-    "varint",
 ]
 
 _KEY_TAG = 0x0A
-# KeyValue has six, AlarmMember two; a message of millions of empty ones must not take hours.
-_MAX_FIELDS = 64
 # What follows the key in a message as etcd writes it: create_revision, mod_revision, version,
 # value's length; a field that is 0 is left out. The lease stands behind the value.
 _V = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
@@ -41,56 +43,6 @@ REWRITTEN = re.compile(
     rb"\x20([\x80-\xff]{1,9}[\x00-\x7f]|[\x02-\x7f])"
 )
 _LEASE = re.compile(rb"\x30" + _V + rb"\Z")
-
-
-class WireError(ValueError):
-    """Bytes are not a protobuf message."""
-
-
-def varint(data: bytes, at: int = 0) -> tuple[int, int]:
-    """Return the varint at `at` and the offset behind it."""
-    value = shift = 0
-    for index in range(at, min(at + 10, len(data))):
-        byte = data[index]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, index + 1
-        shift += 7
-    raise WireError(f"a varint at byte {at} does not end")
-
-
-def _spans(data: bytes) -> t.Iterator[tuple[int, int, int, int]]:
-    """Yield number, wire type, start and end of each field's content."""
-    at = count = 0
-    while at < len(data):
-        count += 1
-        if count > _MAX_FIELDS:
-            raise WireError(f"it has more than {_MAX_FIELDS} fields")
-        tag, at = varint(data, at)
-        number, wire_type = tag >> 3, tag & 7
-        if number == 0:
-            raise WireError(f"field number 0 before byte {at}")
-        start = at
-        if wire_type == 0:
-            _value, at = varint(data, at)
-        elif wire_type == 2:
-            size, start = varint(data, at)
-            at = start + size
-        elif wire_type in (1, 5):
-            at += 8 if wire_type == 1 else 4
-        else:
-            raise WireError(f"field {number} has wire type {wire_type}")
-        if at > len(data):
-            raise WireError(
-                f"field {number} takes {at - start} bytes, {len(data) - start} are left"
-            )
-        yield number, wire_type, start, at
-
-
-def fields(data: bytes) -> t.Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each field: int for varints, bytes for others."""
-    for number, wire_type, start, end in _spans(data):
-        yield number, data[start:end] if wire_type else varint(data, start)[0]
 
 
 def key_of(message: bytes) -> bytes:
@@ -231,7 +183,7 @@ def _parse_any(source: Source, start: int, end: int) -> KeyValue:
     key = b""
     span = (end, end)
     numbers: list[bytes | None] = [None, None, None, None]
-    for number, wire_type, first, last in _spans(message):
+    for number, wire_type, first, last in spans(message):
         place = {2: 0, 3: 1, 4: 2, 6: 3}.get(number)
         if place is not None and wire_type == 0:
             numbers[place] = message[first:last]

@@ -12,8 +12,9 @@ from bisect import bisect_left
 from operator import sub
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import WireError
 
-from .keyvalue import WireError, message_key
+from .keyvalue import message_key
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf

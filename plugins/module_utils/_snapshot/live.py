@@ -13,6 +13,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.client imp
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection import Connection
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.wire import Member, Status
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.locks import host_lock
+from ansible_collections.controlplane.etcd.plugins.module_utils._node.memory import available_bytes
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.space import (
     FileSystem,
     file_system,
@@ -20,7 +21,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.space impo
 
 from .make import Made, make_snapshot
 from .make import Wish as MakeWish
-from .space import SpacePlan, plan_space
+from .space import SpacePlan, fits_in_cache, plan_space
 from .verify import Expected
 
 __all__ = ["Agreed", "Limits", "Places", "Source", "Taken", "Wish", "folder", "look", "take"]
@@ -124,6 +125,7 @@ def take(connection: Connection, source: Source, places: Places, wish: Wish) -> 
             dest_dir=places.dest_dir,
             recipients=wish.recipients,
             etcd_prefix=wish.etcd_prefix,
+            keep_cached=fits_in_cache(status.db_size_bytes, available_bytes=available_bytes()),
         )
         stream = client.snapshot(idle_timeout=limits.stream_idle, deadline=limits.stream)
         made = make_snapshot(stream, make)

@@ -44,6 +44,8 @@ class Wish:
     dest_dir: str
     recipients: tuple[str, ...]
     etcd_prefix: str
+    keep_cached: bool = False
+    """Leave the spool in the page cache while it is read: there is memory for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Made:
     seal_seconds: float
 
 
-def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
+def make_snapshot(blobs: t.Iterable[bytes | memoryview], wish: Wish) -> Made:
     """Spool the stream, verify the image, seal image and catalogue into `dest_dir`.
 
     The image is sealed by a process of its own while it still comes and is verified. Either both
@@ -81,6 +83,7 @@ def make_snapshot(blobs: t.Iterable[bytes], wish: Wish) -> Made:
                     source=wish.expected.source,
                     directory=wish.spool_dir,
                     reached=sealer.reached,
+                    keep_cached=wish.keep_cached,
                 )
                 sealer.whole(spooled.image_bytes + TRAILER_BYTES)
                 streamed = _time.monotonic()

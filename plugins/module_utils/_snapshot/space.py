@@ -13,7 +13,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import S
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._node.space import FileSystem
 
-__all__ = ["SpacePlan", "plan_space"]
+__all__ = ["SpacePlan", "fits_in_cache", "plan_space"]
 
 _MIB = 1 << 20
 _GIB = 1 << 30
@@ -35,6 +35,11 @@ class SpacePlan:
     dest_dir: str
     dest_bytes: int
     dest_free_bytes: int
+
+
+def fits_in_cache(db_size_bytes: int, *, available_bytes: int) -> bool:
+    """Tell whether the page cache has room for the spool beside etcd's own pages of the same size."""
+    return available_bytes >= 2 * db_size_bytes + _GIB
 
 
 def plan_space(

@@ -29,6 +29,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.client import Client
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.connection import Connection
+from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.wire import Piece
 
 BLOB = b"x" * 32768
 Serve = t.Callable[[t.Any, grpc.ServicerContext], t.Any]
@@ -91,6 +92,18 @@ def drain(url: str, **limits: float) -> int:
             idle_timeout=limits.get("idle", 0.5), deadline=limits.get("deadline", 10)
         )
         return sum(len(blob) for blob in stream)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "blob", "version"),
+    [(0, b"", ""), (1 << 62, BLOB, ""), (300, b"\x00" * 32768, "3.6.0"), (0, b"x", "3.7.0")],
+)
+def test_piece_is_what_the_stubs_read(remaining: int, blob: bytes, version: str) -> None:
+    message = rpc.SnapshotResponse(remaining_bytes=remaining, blob=blob).SerializeToString()
+    if version:
+        message += bytes([0x22, len(version)]) + version.encode()
+    piece = Piece.from_bytes(message)
+    assert (piece.remaining_bytes, bytes(piece.blob), piece.version) == (remaining, blob, version)
 
 
 def test_snapshot_whole_is_every_blob() -> None:

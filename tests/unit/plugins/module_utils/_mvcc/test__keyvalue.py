@@ -10,10 +10,12 @@ from unit.fixtures import bolt_writer
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.keyvalue import (
     KeyValue,
-    WireError,
-    fields,
     key_of,
     parse_key_value,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import (
+    WireError,
+    fields,
     varint,
 )
 

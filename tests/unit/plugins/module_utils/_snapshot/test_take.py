@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import io
+import mmap
 import os
 import stat
+import threading
 import typing as t
 from pathlib import Path
 
@@ -83,6 +87,65 @@ def test_drain_full_disk_names_folder_and_option() -> None:
         drain([IMAGE], t.cast(t.BinaryIO, full), source=SOURCE, directory="/spool")
     assert "/spool" in str(failed.value)
     assert "spool_dir" in str(failed.value)
+
+
+def test_drain_disk_that_is_full_on_its_way_names_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that allocates late says so when it is synced, in the other thread."""
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    before = threading.active_count()
+    blobs = cut(IMAGE * 1200, 1 << 20)
+    with open_spool(str(tmp_path)) as spool, pytest.raises(SpaceMissing) as failed:
+        drain(blobs, spool, source=SOURCE, directory=str(tmp_path))
+    assert f"into {tmp_path}: no space left" in str(failed.value)
+    assert threading.active_count() == before
+
+
+def test_drain_reader_that_fails_leaves_no_thread(tmp_path: Path) -> None:
+    def stream() -> t.Iterator[bytes]:
+        yield IMAGE
+        raise EOFError("the stream broke off")
+
+    before = threading.active_count()
+    with open_spool(str(tmp_path)) as spool, pytest.raises(EOFError):
+        drain(stream(), spool, source=SOURCE, directory=str(tmp_path))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("keep_cached", [True, False], ids=["kept", "dropped"])
+def test_drain_leaves_the_page_cache_as_asked(tmp_path: Path, keep_cached: bool) -> None:
+    image = IMAGE * 300
+    stream = [*cut(image, 1 << 20), hashlib.sha256(image).digest()]
+    told: list[int] = []
+    # /tmp may be memory, where nothing can be dropped.
+    with open_spool("/var/tmp") as spool:
+        drain(
+            stream,
+            spool,
+            source=SOURCE,
+            directory="/var/tmp",
+            reached=told.append,
+            keep_cached=keep_cached,
+        )
+        assert told == [32 << 20, 64 << 20]
+        cached = _cached(spool, len(image))
+    assert (cached > 0.9) if keep_cached else (cached < 0.1)
+
+
+def _cached(file: t.BinaryIO, size: int) -> float:
+    """Return which part of a file is in the page cache (mincore(2))."""
+    pages = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as mapped:
+        start = ctypes.c_char.from_buffer(mapped)
+        address = ctypes.c_void_p(ctypes.addressof(start))
+        assert ctypes.CDLL(None).mincore(address, ctypes.c_size_t(size), pages) == 0
+        del start
+    return sum(each & 1 for each in pages) / len(pages)
 
 
 def test_open_spool_is_unnamed_and_private(tmp_path: Path) -> None:
