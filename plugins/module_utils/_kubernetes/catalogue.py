@@ -8,10 +8,10 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from .keys import ObjectKey, normalize_prefix, parse_key, parse_place
+from .keys import ObjectKey, normalize_prefix, parse_place
 from .values import ENCRYPTED, HEAD_SIZE, encryption_prefix, object_uid, type_meta
 
-__all__ = ["Batch", "Catalogue", "Entry"]
+__all__ = ["IDENTITY", "Batch", "Catalogue", "Entry"]
 
 IDENTITY = "identity"
 
@@ -171,8 +171,12 @@ class Catalogue:
         return sum(self._counts.values()) - self.object_count
 
     def find(self, key: bytes) -> ObjectKey | None:
-        """Return which object a key holds, with what was learned so far; None if it holds none."""
-        place = parse_key(key, self._prefix)
+        """Return where the object of a key belongs, with what was learned so far; no name.
+
+        None if it holds no object.
+        """
+        directory, slash, name = key.rpartition(b"/")
+        place = parse_place(directory, self._prefix) if slash and name else None
         return self._resolved(place) if place else None
 
     def _resolved(self, key: ObjectKey) -> ObjectKey:

@@ -22,8 +22,10 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image impo
     ImageSummary,
     read_image,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
 from .compare import Difference, Older
+from .listed import highest
 from .objects import ObjectQuery, describe
 from .verify import Check, Result, counts_compacted_tombstones
 
@@ -75,6 +77,8 @@ class Inspection:
 _ROW = 1 << 48
 # AWX cuts a result at 700,000 bytes, and there is more than this one in it.
 _MOST_ANSWER_BYTES = 64 << 10
+# Hundreds of resources.
+_MOST_NAMESPACE_BYTES = 32 << 10
 # A bound on memory: some MiB.
 _MOST_HISTORY = 20_000
 
@@ -196,11 +200,13 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     )
     _check_compact_revision(wish.hash_compact_revision, summary)
     _list_growth(growth, catalogue, lists)
-    for namespace, counts in _by_namespace(catalogue):
-        lists.add("namespaces", {"namespace": namespace, **counts})
-    told = None
-    if difference and compared:
+    _list_namespaces(catalogue, lists)
+    if difference:
         difference.finish()
+    answer = _answer(query, lists) if query else None
+    lists.fit()
+    told = None
+    if compared:
         told = {
             "compared_to": compared.where,
             "compared_revision": compared.revision,
@@ -213,7 +219,7 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         history_rows=growth.history_rows,
         history_bytes=growth.history_bytes,
         etcd_prefix=wish.etcd_prefix,
-        query=_answer(query, lists) if query else None,
+        query=answer,
         difference=told,
     )
 
@@ -239,17 +245,17 @@ def _list_growth(growth: _Growth, catalogue: Catalogue, lists: Lists) -> None:
         )
 
 
-def _by_namespace(catalogue: Catalogue) -> list[tuple[str, dict[str, t.Any]]]:
-    found: dict[str, dict[str, int]] = {}
+def _list_namespaces(catalogue: Catalogue, lists: Lists) -> None:
+    found: dict[str, Counter[str]] = {}
     for resource, spread in catalogue.counts_by_namespace.items():
         for namespace, count in spread.items():
             if namespace:
-                found.setdefault(namespace, {})[resource] = count
-    told = {
-        name: {"object_count": sum(counts.values()), "resources": counts}
-        for name, counts in found.items()
-    }
-    return sorted(told.items(), key=lambda pair: (-t.cast(int, pair[1]["object_count"]), pair[0]))
+                found.setdefault(shown(namespace), Counter())[shown(resource)] += count
+    totals = {name: sum(counts.values()) for name, counts in found.items()}
+    for name in sorted(found, key=lambda name: (-totals[name], name)):
+        item = {"namespace": name, "object_count": totals[name], "resources": found[name]}
+        told = highest(found[name], _MOST_NAMESPACE_BYTES)
+        lists.add("namespaces", item, told={**item, "resources": told})
 
 
 def _answer(query: ObjectQuery, lists: Lists) -> Answer:

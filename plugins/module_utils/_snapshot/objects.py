@@ -9,6 +9,7 @@ import json
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _query
+from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
@@ -19,7 +20,7 @@ if t.TYPE_CHECKING:
 
     Node = _query.Node
 
-__all__ = ["ObjectQuery", "describe", "show_key"]
+__all__ = ["ObjectQuery", "describe"]
 
 # Objects are handed to the query in lots of this many.
 _LOT = 2000
@@ -28,19 +29,14 @@ _MOST = 200_000
 _EXAMPLE = "[?resource=='secrets' && size_bytes>`100000`].etcd_key"
 
 
-def show_key(key: bytes) -> str:
-    """Return an etcd key as text; bytes that are not UTF-8 become `\\xNN`."""
-    return key.decode("utf-8", "backslashreplace")
-
-
 def describe(key: bytes, catalogue: Catalogue) -> dict[str, t.Any]:
     """Return which object an etcd key holds; resource is null for what holds none."""
     place = catalogue.find(key)
     return {
-        "etcd_key": show_key(key),
-        "resource": place.group_resource if place else None,
-        "namespace": place.namespace if place else None,
-        "name": place.name if place else None,
+        "etcd_key": shown(key),
+        "resource": shown(place.group_resource) if place else None,
+        "namespace": shown(place.namespace) if place and place.namespace is not None else None,
+        "name": shown(key.rpartition(b"/")[2]) if place else None,
     }
 
 
