@@ -99,8 +99,12 @@ class Catalogue:
         self._names: dict[bytes, list[bytes]] = {}
         self._namespaces: list[bytes] = []
         self._groups: dict[str, str] = {}
+        self.learnt_late = False
+        """Whether `find` gave a resource without its group, and would give it with it now."""
         # Directories of resources that no table knows, until one of their values told the group.
-        self._unknown: set[bytes] = set()
+        self._unknown: dict[bytes, str] = {}
+        # Resources that had no group at the end of a batch.
+        self._unnamed: set[str] = set()
 
     def add(self, key: bytes, value: bytes) -> None:
         """Count one live key."""
@@ -122,9 +126,11 @@ class Catalogue:
         for directory in new:
             parsed = parse_place(directory, self._prefix)
             if parsed is not None and parsed.group is None:
-                self._unknown.add(directory)
-        if self._unknown and not self._unknown.isdisjoint(directories):
+                self._unknown[directory] = parsed.resource
+        if self._unknown and not self._unknown.keys().isdisjoint(directories):
             self._learn_groups(batch)
+            unknown = {self._unknown[each] for each in new if each in self._unknown}
+            self._unnamed |= unknown - self._groups.keys()
         if self._namespace_directory in directories:
             self._note_namespaces(batch)
         if self._keep_names:
@@ -145,11 +151,11 @@ class Catalogue:
                 continue
             head = entry.starts(HEAD_SIZE)
             meta = type_meta(entry.value if head.startswith(b"{") else head)
-            place = parse_place(directory, self._prefix)
-            if meta is not None and place is not None:
+            if meta is not None:
                 group, slash, _version = meta[0].rpartition("/")
-                self._groups[place.resource] = group if slash else ""
-                self._unknown.discard(directory)
+                resource = self._unknown.pop(directory)
+                if self._groups.setdefault(resource, group if slash else ""):
+                    self.learnt_late |= resource in self._unnamed
 
     def _places(self) -> t.Iterator[_Place]:
         encrypted: dict[bytes, dict[str, int]] = {}

@@ -146,6 +146,34 @@ class _Growth:
         return sorted(self._history.items(), key=lambda pair: (-(pair[1] % _ROW), pair[0]))
 
 
+class _Changes:
+    """Lists changed keys, each under the name that its resource has once all is read."""
+
+    def __init__(self, catalogue: Catalogue, lists: Lists) -> None:
+        self.by_resource: Counter[tuple[str, str]] = Counter()
+        self._catalogue = catalogue
+        self._lists = lists
+        self._held: list[tuple[str, bytes]] = []
+
+    def note(self, kind: str, key: bytes) -> None:
+        """Take a key; one whose group isn't known yet is held back."""
+        place = self._catalogue.find(key)
+        if place is not None and place.group is None:
+            self._held.append((kind, key))
+        else:
+            self._list(kind, key)
+
+    def finish(self) -> None:
+        """List what was held back."""
+        for kind, key in self._held:
+            self._list(kind, key)
+
+    def _list(self, kind: str, key: bytes) -> None:
+        found = describe(key, self._catalogue)
+        self.by_resource[found["resource"] or "", kind] += 1
+        self._lists.add(kind, found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Compared:
     """The older snapshot of a comparison."""
@@ -173,14 +201,8 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     catalogue = Catalogue(wish.etcd_prefix)
     growth = _Growth(lists.limit)
     query = ObjectQuery(wish.query, catalogue) if wish.query else None
-    by_resource: Counter[tuple[str, str]] = Counter()
-
-    def note(kind: str, key: bytes) -> None:
-        found = describe(key, catalogue)
-        by_resource[found["resource"] or "", kind] += 1
-        lists.add(kind, found)
-
-    difference = Difference(compared.older, note) if compared else None
+    changes = _Changes(catalogue, lists)
+    difference = Difference(compared.older, changes.note) if compared else None
 
     def visit(batch: Batch) -> None:
         catalogue.visit_batch(batch)
@@ -203,6 +225,10 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     _list_namespaces(catalogue, lists)
     if difference:
         difference.finish()
+        changes.finish()
+    if query and catalogue.learnt_late:
+        query = ObjectQuery(wish.query or "", catalogue)
+        read_image(opened.database, visit_batch=query.visit_batch)
     answer = _answer(query, lists) if query else None
     lists.fit()
     told = None
@@ -210,7 +236,7 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         told = {
             "compared_to": compared.where,
             "compared_revision": compared.revision,
-            **_told(by_resource, lists),
+            **_told(changes.by_resource, lists),
         }
     return Inspection(
         summary=summary,

@@ -199,6 +199,36 @@ def test_comparison_tells_added_changed_and_removed(tmp_path: Path) -> None:
     assert [same[f"{kind}_count"] for kind in ("added", "changed", "removed")] == [0, 0, 0]
 
 
+def test_resource_whose_group_is_told_last_has_one_name(tmp_path: Path) -> None:
+    """Thousands of encrypted objects of an unknown resource, then a clear one that names it."""
+    sealed = [
+        (f"/registry/gadgets/ns/a{n:04}", b"k8s:enc:aescbc:v1:k:" + b"x" * 200, n, n, 1)
+        for n in range(2, 3002)
+    ]
+    pod, gone = ("/registry/pods/ns/p", b"v", 1, 1, 1), ("/registry/gadgets/b/z", b"v", 1, 1, 1)
+    clear = b'{"apiVersion":"example.org/v1","kind":"Gadget"}'
+    (tmp_path / "before").write_bytes(image([gone]))
+    (tmp_path / "after").write_bytes(
+        image([pod, *sealed, ("/registry/gadgets/ns/z", clear, 4000, 4000, 1)])
+    )
+    for query, want in (
+        ("[?resource=='example.org/gadgets'] | length(@)", 3001),
+        ("[?resource=='gadgets'] | length(@)", 0),
+        ("[*].resource | [1]", "example.org/gadgets"),
+        ("length(@)", 3002),
+    ):
+        found, lists = look(tmp_path / "after", compare_to=tmp_path / "before", query=query)
+        assert found.query is not None and found.query.answer == want, query
+    assert found.catalogue.counts == {"example.org/gadgets": 3001, "pods": 1}
+    assert found.difference is not None
+    assert found.difference["resources"] == {
+        "example.org/gadgets": {"added": 3001, "changed": 0, "removed": 1},
+        "pods": {"added": 1, "changed": 0, "removed": 0},
+    }
+    assert {item["resource"] for item in lists.first("added")} == {"pods", "example.org/gadgets"}
+    assert lists.counts["added"] == found.difference["added_count"] == 3002
+
+
 def test_growth_names_the_large_the_rewritten_and_the_history(tmp_path: Path) -> None:
     long_name = "/registry/configmaps/a/" + "n" * 150  # a length of two varint bytes
     rows: list[Row] = [(key_of(n), b"v" * 50, n + 2, n + 2, 1) for n in range(300)]
