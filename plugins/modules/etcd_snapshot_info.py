@@ -476,9 +476,10 @@ def action(call: _module.Call) -> _module.Outcome:
             f"Option limit is {params['limit']}.", hint="Set 0 to 1000, and dest for long lists."
         )
     version = params["etcd_version"]
-    if version and not re.fullmatch(r"v?3\.\d+\.\d+(-.*)?", version):
+    if version and not re.fullmatch(r"v?3\.[0-9]{1,9}\.[0-9]{1,9}(-.*)?", version):
         raise OptionInvalid(
-            f"Option etcd_version {version!r} is no version of etcd.", hint="Write it as in 3.5.12."
+            f"Option etcd_version {version[:60]!r} is no version of etcd.",
+            hint="Write it as in 3.5.12.",
         )
     compared = None
     if params["compare_to"]:
