@@ -258,6 +258,15 @@ def test_growth_names_the_large_the_rewritten_and_the_history(tmp_path: Path) ->
     ) + len(writer.key_value(key_of(0).encode(), b"", 0, 0, 0))
 
 
+@pytest.mark.parametrize("size", [127, 128, 16383, 16384, 20000])
+def test_growth_finds_keys_of_any_length(size: int, tmp_path: Path) -> None:
+    key = "/registry/roles/a/".ljust(size, "x")
+    (tmp_path / "db").write_bytes(image([(key, b"value", 2, 9, 5)]))
+    _found, lists = look(tmp_path / "db")
+    assert [item["version"] for item in lists.first("most_rewritten")] == [5]
+    assert [item["size_bytes"] for item in lists.first("largest")] == [5]
+
+
 def test_lists_go_whole_to_a_file(tmp_path: Path) -> None:
     with open_lists(2, str(tmp_path / "lists.jsonl")) as lists:
         for number in range(5):
