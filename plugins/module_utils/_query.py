@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _text
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 
-__all__ = ["Node", "Query"]
+__all__ = ["Node", "Query", "given"]
 
 Node = dict[str, t.Any]
 
@@ -19,6 +19,11 @@ Node = dict[str, t.Any]
 _MOST_DEPTH = 200
 # A node, and the list of what is below it.
 _PER_OPERATOR = 2
+
+
+def given(option: str | None) -> str | None:
+    """Return what a `query` option holds; None if it is blank."""
+    return (option or "").strip() or None
 
 
 class Query:

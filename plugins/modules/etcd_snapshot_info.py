@@ -61,7 +61,7 @@ options:
       - JMESPath expression over the list of all objects; what it gives is RV(query_result). An object has C(etcd_key),
         C(resource), C(namespace), C(name), C(create_revision), C(mod_revision), C(version), C(lease) and C(size_bytes).
       - Filters at its beginning, as in V([?resource=='secrets'].name), are worked off in little memory, however many objects there
-        are. What is kept may be 200,000 objects.
+        are. What is kept may be 200,000 objects. A blank one is as none.
     type: str
   compare_to:
     description:
@@ -438,7 +438,7 @@ import contextlib
 import re
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
+from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _query
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, store
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import opened
@@ -483,27 +483,29 @@ def action(call: _module.Call) -> _module.Outcome:
         )
     compared = None
     if params["compare_to"]:
-        with _open(params["compare_to"], params) as older:
+        with _open("compare_to", params) as older:
             compared = read_older(older)
     wish = Wish(
         etcd_prefix=params["etcd_prefix"],
         hash_revision=params["hash_revision"],
         hash_compact_revision=params["hash_compact_revision"],
         etcd_version=version and version.lstrip("v"),
-        query=params["query"],
+        query=_query.given(params["query"]),
     )
     dest = None if call.check_mode else params["dest"]
     spare = [*params["identities"], *([compared.where] if compared else [])]
     with (
-        _open(params["id"] if params["path"] is None else params["path"], params) as snapshot,
+        _open("id" if params["path"] is None else "path", params) as snapshot,
         open_lists(params["limit"], dest, spare=(snapshot.where, *spare)) as lists,
     ):
-        result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
+        found = inspect(snapshot, wish, compared, lists)
+        result = report(snapshot, found, lists)
         warnings = [
             f"{snapshot.where}: {check['detail']}; do not restore it."
             for check in result["checks"]
             if check["result"] == "failed"
         ]
+        warnings += [f"{snapshot.where}: {doubt}" for doubt in found.warnings]
         warnings += lists.warnings(snapshot.where)
     if dest:
         result["dest"] = {"path": dest, "line_count": lists.line_count}
@@ -511,13 +513,18 @@ def action(call: _module.Call) -> _module.Outcome:
 
 
 def _open(
-    what: str, params: t.Mapping[str, t.Any]
+    option: str, params: t.Mapping[str, t.Any]
 ) -> contextlib.AbstractContextManager[opened.Opened]:
+    what: str = params[option]
     keys = opened.Keys(tuple(params["identities"]), params["spool_dir"])
-    if what.startswith("/") or what == params["path"]:
+    if option == "path" or (option == "compare_to" and what.startswith("/")):
         return opened.open_path(what, keys, skip_hash_check=params["skip_hash_check"])
-    if what != "latest":
-        names.entry_time(what)
+    if what != "latest" and not names.is_entry(what):
+        raise OptionInvalid(
+            f"Option {option} is {what!r}: neither latest nor the ID of an archive's entry.",
+            hint="An ID looks like 20261123T145000Z-7c9e1a2b; name a file by its absolute path"
+            + (" in option path." if option == "id" else "."),
+        )
     if not (params["archive"] and params["etcd_cluster"]):
         raise OptionInvalid(
             f"Entry {what} cannot be looked up: archive and etcd_cluster are not both set.",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
+from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
+
 from .keys import ObjectKey, normalize_prefix, parse_place
 from .values import ENCRYPTED, HEAD_SIZE, encryption_prefix, object_uid, type_meta
 
@@ -175,6 +177,14 @@ class Catalogue:
     def other_key_count(self) -> int:
         """Keys that hold no API object: outside the prefix, or the API server's bookkeeping."""
         return sum(self._counts.values()) - self.object_count
+
+    def main_root(self) -> tuple[str, int]:
+        """Return the first part of the path that most keys have, and how many have it."""
+        found: Counter[bytes] = Counter()
+        for directory, count in self._counts.items():
+            found[b"/".join(directory.split(b"/", 2)[: 1 + directory.startswith(b"/")])] += count
+        ((root, count),) = found.most_common(1) or [(b"", 0)]
+        return shown(root), count
 
     def find(self, key: bytes) -> ObjectKey | None:
         """Return where the object of a key belongs, with what was learned so far; no name.

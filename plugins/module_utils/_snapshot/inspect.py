@@ -26,7 +26,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._text import sho
 
 from .compare import Difference, Older
 from .listed import highest
-from .objects import ObjectQuery, describe
+from .objects import FIELDS, ObjectQuery, describe
 from .verify import Check, Result, counts_compacted_tombstones
 
 if t.TYPE_CHECKING:
@@ -62,7 +62,10 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What was found; the lists have the rest."""
+    """What was found; the lists have the rest.
+
+    :param warnings: what may be meant otherwise.
+    """
 
     summary: ImageSummary
     catalogue: Catalogue
@@ -72,6 +75,7 @@ class Inspection:
     etcd_prefix: str
     query: Answer | None
     difference: dict[str, t.Any] | None
+    warnings: tuple[str, ...]
 
 
 _ROW = 1 << 48
@@ -247,7 +251,24 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         etcd_prefix=wish.etcd_prefix,
         query=answer,
         difference=told,
+        warnings=tuple(_doubts(wish, catalogue, query)),
     )
+
+
+def _doubts(wish: Wish, catalogue: Catalogue, query: ObjectQuery | None) -> t.Iterator[str]:
+    key_count = catalogue.other_key_count
+    if key_count and not catalogue.object_count:
+        root, count = catalogue.main_root()
+        yield (
+            f"no object lies under etcd_prefix {wish.etcd_prefix!r}; {count} of {key_count} keys "
+            f"lie under {root or 'no path'}."
+        )
+    unknown = [repr(shown(name)) for name in query.unknown_fields] if query else []
+    if unknown:
+        yield (
+            f"option query reads {', '.join(unknown[:5])}, which no object has; they have "
+            f"{', '.join(sorted(FIELDS))}."
+        )
 
 
 def _check_compact_revision(asked: int | None, summary: ImageSummary) -> None:

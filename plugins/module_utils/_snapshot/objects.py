@@ -20,13 +20,29 @@ if t.TYPE_CHECKING:
 
     Node = _query.Node
 
-__all__ = ["ObjectQuery", "describe"]
+__all__ = ["FIELDS", "ObjectQuery", "describe"]
 
 # Objects are handed to the query in lots of this many.
 _LOT = 2000
 # What a query may keep before it has to be narrowed: some hundred MiB.
 _MOST = 200_000
 _EXAMPLE = "[?resource=='secrets' && size_bytes>`100000`].etcd_key"
+
+
+FIELDS = frozenset(
+    [
+        "etcd_key",
+        "resource",
+        "namespace",
+        "name",
+        "create_revision",
+        "mod_revision",
+        "version",
+        "lease",
+        "size_bytes",
+    ]
+)
+"""What an object has in a query."""
 
 
 def describe(key: bytes, catalogue: Catalogue) -> dict[str, t.Any]:
@@ -67,10 +83,22 @@ class ObjectQuery:
         self._parts: dict[str, tuple[Node, list[t.Any]]] = {}
         self._rest = self._split(self._query.tree)
         self._whole: list[t.Any] = []
-        if _needs_list(self._rest):
+        if any(_readers(self._rest)):
             self._parts = {"": ({"type": "identity", "children": []}, self._whole)}
             self._rest = self._query.tree
         self._lot: list[dict[str, t.Any]] = []
+
+    @property
+    def unknown_fields(self) -> list[str]:
+        """What the expression's filters and projections read of objects, and no object has."""
+        read = {
+            each["value"]
+            for node, _kept in self._parts.values()
+            for child in node["children"][1:]
+            for each in _readers(child)
+            if each["type"] == "field"
+        }
+        return sorted(read - FIELDS)
 
     def visit_batch(self, batch: Batch) -> None:
         """Take the live keys of one page; the catalogue has seen them before."""
@@ -136,16 +164,14 @@ def _is_projection(node: Node) -> bool:
     )
 
 
-def _needs_list(node: Node) -> bool:
-    """Tell whether a node reads the list other than through its parts."""
+def _readers(node: Node) -> t.Iterator[Node]:
+    """Yield what in a node reads what that node is applied to, other than through parts."""
     if node["type"] in ("identity", "current", "field", "index", "slice"):
-        return True
-    if node["type"] in ("part", "expref", "literal"):
-        return False
-    children = [child for child in node.get("children") or [] if isinstance(child, dict)]
-    if node["type"] not in _ALL_SEE_THE_LIST:
-        children = children[:1]
-    return any(_needs_list(child) for child in children)
+        yield node
+    elif node["type"] not in ("part", "expref", "literal"):
+        children = [child for child in node.get("children") or [] if isinstance(child, dict)]
+        for child in children if node["type"] in _ALL_SEE_THE_LIST else children[:1]:
+            yield from _readers(child)
 
 
 def _replaced(node: Node, text: str, kept: list[t.Any]) -> Node:

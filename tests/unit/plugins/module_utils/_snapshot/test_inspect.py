@@ -258,6 +258,47 @@ def test_growth_names_the_large_the_rewritten_and_the_history(tmp_path: Path) ->
     ) + len(writer.key_value(key_of(0).encode(), b"", 0, 0, 0))
 
 
+def test_prefix_without_objects_is_doubted(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(
+        image(
+            [("/openshift.io/x/y", b"v", 2, 2, 1)]
+            + [(f"/kubernetes.io/pods/a/{n}", b"v", n, n, 1) for n in range(3, 10)]
+        )
+    )
+    (doubt,) = look(tmp_path / "db")[0].warnings
+    assert "no object lies under etcd_prefix '/registry'; 7 of 8 keys" in doubt
+    assert "under /kubernetes.io." in doubt
+    (tmp_path / "db").write_bytes(image([("key", b"v", 2, 2, 1)]))
+    assert "1 of 1 keys lie under no path" in look(tmp_path / "db")[0].warnings[0]
+    (tmp_path / "db").write_bytes(image([]))
+    assert look(tmp_path / "db")[0].warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown"),
+    [
+        ("[?nme=='x']", ["nme"]),
+        ("[?nme=='x' && contains(Name, 'y')].name | [0]", ["Name", "nme"]),
+        ("[*].{key: etcd_key, kind: kind}", ["kind"]),
+        ("{a: `1`, b: length([?resource=='pods'].sizeBytes)}", ["sizeBytes"]),
+        ("[?resource=='pods'].{n: name} | [?n=='x'].m", []),
+        ("[*].lease.nothing", []),
+        ("map(&nothing, [?version>`9`])", []),
+        ("[?contains(@.nothing || '', 'x')]", []),
+        (f"[?{' && '.join(sorted(objects.FIELDS))}]", []),
+    ],
+)
+def test_field_that_no_object_has_is_doubted(query: str, unknown: list[str], db: Path) -> None:
+    doubts = look(db, query=query)[0].warnings
+    assert len(doubts) == bool(unknown)
+    for name in unknown:
+        assert repr(name) in doubts[0] and "they have create_revision, etcd_key" in doubts[0]
+
+
+def test_fields_are_those_of_an_object(plain: list[dict[str, t.Any]]) -> None:
+    assert set(plain[0]) == objects.FIELDS
+
+
 @pytest.mark.parametrize("size", [127, 128, 16383, 16384, 20000])
 def test_growth_finds_keys_of_any_length(size: int, tmp_path: Path) -> None:
     key = "/registry/roles/a/".ljust(size, "x")
