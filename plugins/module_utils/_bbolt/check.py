@@ -27,18 +27,20 @@ def check(database: Database) -> None:
     """Prove what bbolt's Tx.Check proves; the first finding is raised.
 
     No page is reached twice or lies past the high-water mark, every tree page has the right type,
-    keys rise and stay between their parent's; where the freelist is stored, every page is reached
+    the root holds buckets only, keys rise and stay between their parent's; where the freelist is stored, every page is reached
     or free, and none is both.
     :raises DatabaseInvalid: with the page and the finding.
     """
-    Proof(database).finish()
+    proof = Proof(database)
+    proof.buckets()
+    proof.finish()
 
 
 class Proof:
     """The structural check, for a caller that reads the leaves on the way.
 
-    `leaves` and `buckets` prove what they yield; `finish` proves the rest. Only after `finish` the
-    whole is proven.
+    `buckets` comes first; it and `leaves` prove what they yield, and `finish` proves the rest. Only
+    after `finish` the whole is proven.
     """
 
     def __init__(self, database: Database) -> None:
@@ -46,15 +48,21 @@ class Proof:
         self._seen = Seen(database.page_count)
         self._seen.pages[0:2] = b"\x01\x01"
         self._freed = _read_freelist(database, self._seen)
-        self._waiting: list[Bucket] = [database.root]
+        self._waiting: list[Bucket] = []
         self._bucket_count = 0
 
     def buckets(self) -> list[tuple[bytes, Bucket]]:
         """Walk the root bucket and return the top-level buckets in order."""
         found: list[tuple[bytes, Bucket]] = []
         for leaf in self._database.root.leaves(self._seen):
-            if leaf.has_buckets:
-                self._extend(found, leaf)
+            if not all(leaf.flags):
+                # tx.go: a transaction makes buckets there, and has no way to put anything else.
+                index = leaf.flags.index(0)
+                raise invalid(
+                    leaf.page_id,
+                    f"element {index} of the root, {leaf.key(index)[:64]!r}, is no bucket",
+                )
+            self._extend(found, leaf)
         self._waiting = [bucket for _name, bucket in found]
         return found
 

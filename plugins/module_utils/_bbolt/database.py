@@ -304,26 +304,31 @@ class Database:
         self, root: int, seen: Seen
     ) -> t.Iterator[tuple[Page, bytes | None, bytes | None]]:
         """Yield the leaf pages below page `root` in order, and between which keys theirs must lie."""
-        waiting: list[tuple[int, bytes | None, bytes | None]] = [(root, None, None)]
-        while waiting:
-            page_id, low, high = waiting.pop()
-            page = self.page(page_id)
-            if page_id < 2 or page.flags not in (BRANCH, LEAF):
-                kind = "meta" if page_id < 2 or page.flags == META else page.type_name
-                raise invalid(page_id, f"invalid type {kind} in a bucket's tree")
-            seen.add(page)
-            if page.flags == LEAF:
+        # The branches above, from the root down: what is left of their children, and how many
+        # children it and those above it have.
+        path: list[tuple[t.Iterator[tuple[int, bytes | None, bytes | None]], int]]
+        path = [(iter([(root, None, None)]), 1)]
+        while path:
+            for page_id, low, high in path[-1][0]:
+                page = self.page(page_id)
+                if page_id < 2 or page.flags not in (BRANCH, LEAF):
+                    kind = "meta" if page_id < 2 or page.flags == META else page.type_name
+                    raise invalid(page_id, f"invalid type {kind} in a bucket's tree")
+                seen.add(page)
+                if page.flags == BRANCH:
+                    branch = Branch.read(self.source, page)
+                    check_key_order(page_id, branch.keys, low, high)
+                    count = path[-1][1] + page.element_count
+                    if count > self.page_count:
+                        # Each of them would have to be a page of its own.
+                        raise invalid(
+                            page_id,
+                            f"it and the branches above it have {count} children, more than the "
+                            f"{self.page_count} pages that there are",
+                        )
+                    children = zip(branch.children, branch.keys, [*branch.keys[1:], high])
+                    path.append((children, count))
+                    break
                 yield page, low, high
-                continue
-            branch = Branch.read(self.source, page)
-            check_key_order(page_id, branch.keys, low, high)
-            bounds = [*branch.keys, high]
-            if len(waiting) + page.element_count > self.page_count:
-                # Each of them would have to be a page of its own.
-                raise invalid(
-                    page_id,
-                    f"its {page.element_count} children and {len(waiting)} pages before them are "
-                    f"more than the {self.page_count} pages that there are",
-                )
-            for index in range(page.element_count - 1, -1, -1):
-                waiting.append((branch.children[index], bounds[index], bounds[index + 1]))
+            else:
+                path.pop()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import typing as t
-from operator import add, ge, lt
+from operator import add, lt
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
 
@@ -73,7 +73,7 @@ def read_page(source: Source, page_id: int, *, page_size: int, page_count: int) 
     if page_id >= page_count:
         raise invalid(page_id, f"out of bounds: the high-water mark is {page_count}")
     start = page_id * page_size
-    stored_id, flags, count, overflow = _HEADER.unpack(source[start : start + PAGE_HEADER_SIZE])
+    stored_id, flags, count, overflow = _HEADER.unpack_from(source, start)
     if stored_id != page_id:
         raise invalid(page_id, f"its header says that it is page {stored_id}")
     if page_id + overflow >= page_count:
@@ -86,8 +86,8 @@ def read_page(source: Source, page_id: int, *, page_size: int, page_count: int) 
 class Leaf:
     """A leaf's elements: `keys`; `key_starts`, `value_starts`, `ends` are offsets into `source`.
 
-    Made only by `read`, which proves that the elements lie inside the page, in order, without
-    overlap. `packed`: no gap between them, so that one slice holds all keys and values in order.
+    Made only by `read`, which proves that the elements lie inside the page as bbolt writes them: the
+    first right behind the table, each right behind the last, so that one slice holds all of them.
     """
 
     __slots__ = (
@@ -98,7 +98,6 @@ class Leaf:
         "has_buckets",
         "key_sizes",
         "key_starts",
-        "packed",
         "page_id",
         "source",
         "value_sizes",
@@ -118,7 +117,6 @@ class Leaf:
         )
         self.value_starts = list(map(add, self.key_starts, self.key_sizes))
         self.ends = list(map(add, self.value_starts, self.value_sizes))
-        self.packed = self.key_starts[1:] == self.ends[:-1]
         self._keys: list[bytes] | None = None
 
     @classmethod
@@ -167,18 +165,24 @@ class Leaf:
         return self.page_id
 
     def _check_bounds(self, data_start: int, data_end: int) -> None:
-        if not self.packed and not all(map(ge, self.key_starts[1:], self.ends)):
-            index = next(i for i in range(1, self.count) if self.key_starts[i] < self.ends[i - 1])
-            raise invalid(
-                self.page_id,
-                f"element {index} starts at byte {self.key_starts[index]}, inside element "
-                f"{index - 1}, which ends at {self.ends[index - 1]}",
+        # node.go, write (internal/common/inode.go, WriteInodeToPage): without a gap. A count or a
+        # size that is too small is found by the gap that it leaves.
+        places = [data_start, *self.ends[:-1]]
+        if self.key_starts != places:
+            index = next(i for i, at in enumerate(places) if self.key_starts[i] != at)
+            before = (
+                f"element {index - 1}, which ends" if index else "the element table, which ends"
             )
-        if self.key_starts[0] < data_start or self.ends[-1] > data_end:
             raise invalid(
                 self.page_id,
-                f"its elements take bytes {self.key_starts[0]} to {self.ends[-1]}; its data area "
-                f"is {data_start} to {data_end}",
+                f"element {index} starts at byte {self.key_starts[index]}, not right behind "
+                f"{before} at {places[index]}",
+            )
+        if self.ends[-1] > data_end:
+            raise invalid(
+                self.page_id,
+                f"its elements take bytes {data_start} to {self.ends[-1]}; its data area ends at "
+                f"{data_end}",
             )
         if max(self.key_sizes) > MAX_KEY_SIZE:
             raise invalid(
@@ -222,11 +226,11 @@ class Branch(t.NamedTuple):
                     f"the key of element {index} has {key_end - key_start} bytes; bbolt's longest "
                     f"has {MAX_KEY_SIZE}",
                 )
-            if key_start < previous_end or key_end > page.end:
+            if key_start != previous_end or key_end > page.end:
                 raise invalid(
                     page.page_id,
-                    f"the key of element {index} takes bytes {key_start} to {key_end}; free for it "
-                    f"are {previous_end} to {page.end}",
+                    f"the key of element {index} takes bytes {key_start} to {key_end}; its place is "
+                    f"from {previous_end}, and at most to {page.end}",
                 )
             keys.append(source[key_start:key_end])
             previous_end = key_end

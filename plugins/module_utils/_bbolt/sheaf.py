@@ -20,6 +20,8 @@ __all__ = ["SHEAF_BYTES", "Sheaf"]
 
 # Pages are gathered up to this size; a larger page stands alone, and is not copied.
 SHEAF_BYTES = 256 << 10
+# Position, key size and value size of a leaf's element: what its table ends with.
+_LAST = struct.Struct("<III")
 
 
 class Sheaf:
@@ -46,14 +48,13 @@ class Sheaf:
 
     flags: tuple[int, ...] = ()
     has_buckets = False
-    packed = True
 
     def __init__(
         self,
         file: Source,
         runs: list[bytes],
         places: tuple[list[int], list[int], list[int]],
-        sizes: tuple[list[int], list[int]],
+        sizes: tuple[tuple[int, ...], tuple[int, ...]],
         key_starts: list[int],
         ends: list[int],
     ) -> None:
@@ -70,36 +71,39 @@ class Sheaf:
     @classmethod
     def read(cls, source: Source, pages: list[Page]) -> Sheaf | None:
         """Decode pages; None where one of them has to be looked at by itself."""
+        tables: list[bytes] = []
         runs: list[bytes] = []
+        page_ids: list[int] = []
         firsts: list[int] = []
         shifts: list[int] = []
-        key_sizes: list[int] = []
-        value_sizes: list[int] = []
-        key_starts: list[int] = []
+        # Where each element of the tables would be if they stood right before their runs.
+        origins: list[int] = []
         size = 0
-        for page in pages:
-            count = page.element_count
-            start = page.start + PAGE_HEADER_SIZE
-            data_start = start + ELEMENT_SIZE * count
-            if not count or data_start > page.end:
+        for page_id, _flags, count, _overflow, start, end in pages:
+            table_start = start + PAGE_HEADER_SIZE
+            data_start = table_start + ELEMENT_SIZE * count
+            if not count or data_start > end:
                 return None
-            table = struct.unpack_from(f"<{4 * count}I", source, start)
             # node.go, write: data stands right behind the table, each key and value behind the last.
-            run_size = table[-3] + table[-2] + table[-1] - ELEMENT_SIZE
-            if any(table[::4]) or data_start + run_size > page.end:
+            run_size = sum(_LAST.unpack_from(source, data_start - _LAST.size)) - ELEMENT_SIZE
+            if not 0 <= run_size <= end - data_start:
                 return None
-            firsts.append(len(key_starts))
+            page_ids.append(page_id)
+            firsts.append(len(origins))
             shifts.append(data_start - size)
-            first = size - ELEMENT_SIZE * count
-            key_starts += map(add, table[1::4], range(first, size, ELEMENT_SIZE))
-            key_sizes += table[2::4]
-            value_sizes += table[3::4]
+            origins += range(size - ELEMENT_SIZE * count, size, ELEMENT_SIZE)
+            tables.append(source[table_start:data_start])
             runs.append(source[data_start : data_start + run_size])
             size += run_size
+        table = struct.unpack(f"<{4 * len(origins)}I", b"".join(tables))
+        key_sizes, value_sizes = table[2::4], table[3::4]
         ends = list(accumulate(map(add, key_sizes, value_sizes)))
-        if key_starts != [0, *ends[:-1]] or ends[-1] != size or max(key_sizes) > MAX_KEY_SIZE:
+        key_starts = [0, *ends[:-1]]
+        if any(table[::4]) or ends[-1] != size or max(key_sizes) > MAX_KEY_SIZE:
             return None
-        places = ([page.page_id for page in pages], firsts, shifts)
+        if list(map(add, table[1::4], origins)) != key_starts:
+            return None
+        places = (page_ids, firsts, shifts)
         return cls(source, runs, places, (key_sizes, value_sizes), key_starts, ends)
 
     @property

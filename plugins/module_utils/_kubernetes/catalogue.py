@@ -18,17 +18,23 @@ __all__ = ["IDENTITY", "Batch", "Catalogue", "Entry"]
 IDENTITY = "identity"
 
 
-class Entry(t.Protocol):
-    """A live key with its value, as an engine that reads etcd gives it."""
+class Head(t.Protocol):
+    """A live key with the start of its value."""
 
-    key: bytes
+    @property
+    def key(self) -> bytes:
+        """The key."""
+
+    def starts(self, size: int) -> bytes:
+        """Return the first `size` bytes of the value."""
+
+
+class Entry(Head, t.Protocol):
+    """A live key with its value, as an engine that reads etcd gives it."""
 
     @property
     def value(self) -> bytes:
         """The whole value."""
-
-    def starts(self, size: int) -> bytes:
-        """Return the first `size` bytes of the value."""
 
 
 class Batch(t.Protocol):
@@ -39,7 +45,7 @@ class Batch(t.Protocol):
     def entries(self) -> t.Iterator[Entry]:
         """Yield them with their values."""
 
-    def find(self, marker: bytes) -> t.Iterator[Entry]:
+    def find(self, marker: bytes) -> t.Iterator[Head]:
         """Yield at least those whose value starts with `marker`."""
 
 
@@ -82,6 +88,14 @@ class _Place(t.NamedTuple):
     names: list[bytes]
 
 
+class _Totals(t.NamedTuple):
+    """What all places add up to, by resource."""
+
+    counts: Counter[str]
+    encrypted: dict[str, Counter[str]]
+    clear_secrets: int
+
+
 class Catalogue:
     """Collects every live key once, then answers.
 
@@ -107,6 +121,7 @@ class Catalogue:
         self._unknown: dict[bytes, str] = {}
         # Resources that had no group at the end of a batch.
         self._unnamed: set[str] = set()
+        self._added_up: _Totals | None = None
 
     def add(self, key: bytes, value: bytes) -> None:
         """Count one live key."""
@@ -121,6 +136,7 @@ class Catalogue:
         directories = [key.rpartition(b"/")[0] for key in batch.keys]
         new = {each for each in directories if each not in self._counts}
         self._counts.update(directories)
+        self._added_up = None
         for entry in batch.find(ENCRYPTED):
             encrypted = encryption_prefix(entry.starts(HEAD_SIZE))
             if encrypted is not None:
@@ -173,6 +189,22 @@ class Catalogue:
                     self._names.get(directory, []),
                 )
 
+    def _totals(self) -> _Totals:
+        """Go through the places, which may be many, once for all that asks."""
+        if self._added_up is None:
+            counts: Counter[str] = Counter()
+            encrypted: dict[str, Counter[str]] = {}
+            clear_secrets = 0
+            for place in self._places():
+                name = place.key.group_resource
+                counts[name] += place.total
+                if place.encrypted:
+                    encrypted.setdefault(name, Counter()).update(place.encrypted)
+                if place.key.group == "" and place.key.resource == "secrets":
+                    clear_secrets += place.total - sum(place.encrypted.values())
+            self._added_up = _Totals(counts, encrypted, clear_secrets)
+        return self._added_up
+
     @property
     def other_key_count(self) -> int:
         """Keys that hold no API object: outside the prefix, or the API server's bookkeeping."""
@@ -201,15 +233,12 @@ class Catalogue:
     @property
     def object_count(self) -> int:
         """How many API objects there are."""
-        return sum(place.total for place in self._places())
+        return sum(self._totals().counts.values())
 
     @property
     def counts(self) -> dict[str, int]:
         """Objects per `group/resource`, or `resource` for the core group."""
-        totals: Counter[str] = Counter()
-        for place in self._places():
-            totals[place.key.group_resource] += place.total
-        return dict(sorted(totals.items()))
+        return dict(sorted(self._totals().counts.items()))
 
     @property
     def counts_by_namespace(self) -> dict[str, dict[str, int]]:
@@ -228,31 +257,25 @@ class Catalogue:
     @property
     def secrets(self) -> dict[str, int]:
         """Secrets per `provider/key name`; `identity` counts the clear ones."""
-        totals: Counter[str] = Counter()
-        for place in self._places():
-            if place.key.group == "" and place.key.resource == "secrets":
-                totals.update(place.encrypted)
-                clear = place.total - sum(place.encrypted.values())
-                if clear:
-                    totals[IDENTITY] += clear
+        found = self._totals()
+        totals = dict(found.encrypted.get("secrets", {}))
+        if found.clear_secrets:
+            totals[IDENTITY] = found.clear_secrets
         return dict(sorted(totals.items()))
 
     @property
     def encrypted(self) -> dict[str, int]:
         """Encrypted objects of every resource, Secrets too, per `provider/key name`."""
         totals: Counter[str] = Counter()
-        for place in self._places():
-            totals.update(place.encrypted)
+        for each in self._totals().encrypted.values():
+            totals.update(each)
         return dict(sorted(totals.items()))
 
     @property
     def encrypted_by_resource(self) -> dict[str, dict[str, int]]:
         """Encrypted objects per resource and `provider/key name`; only resources that have some."""
-        totals: dict[str, Counter[str]] = {}
-        for place in self._places():
-            if place.encrypted:
-                totals.setdefault(place.key.group_resource, Counter()).update(place.encrypted)
-        return {name: dict(sorted(each.items())) for name, each in sorted(totals.items())}
+        found = sorted(self._totals().encrypted.items())
+        return {name: dict(sorted(each.items())) for name, each in found}
 
     def objects(self) -> t.Iterator[ObjectKey]:
         """Yield all objects by resource, namespace and name; needs `keep_names`."""

@@ -36,13 +36,8 @@ class Crc:
 
     def update(self, leaf: Leaf | Sheaf, first: int, last: int) -> None:
         """Add the keys and values of elements `first` to `last` - 1."""
-        if first >= last:
-            return
-        if leaf.packed:
+        if first < last:
             self._update_span(leaf, leaf.key_starts[first], leaf.ends[last - 1])
-            return
-        for index in range(first, last):
-            self._update_span(leaf, leaf.key_starts[index], leaf.ends[index])
 
     def update_leaf(self, leaf: Leaf | Sheaf) -> None:
         """Add a whole page as bbolt's Bucket.ForEach shows it: nested buckets have no value."""

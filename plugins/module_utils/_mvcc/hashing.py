@@ -9,10 +9,19 @@ import typing as t
 from array import array
 from bisect import bisect_right
 from itertools import compress, repeat
-from operator import add, sub
+from operator import add
 
 from .crc import Crc
-from .keyvalue import REWRITTEN, KeyValue, WireError, message_key, parse_key_value, varint
+from .keyvalue import (
+    REWRITTEN,
+    Found,
+    KeyValue,
+    WireError,
+    found_at,
+    message_key,
+    parse_key_value,
+    varint,
+)
 from .rows import bad_row, main_of, mains, rows_up_to, tombstones, user_keys
 
 if t.TYPE_CHECKING:
@@ -102,9 +111,10 @@ class Batch:
             for start, name in zip(leaf.value_starts, names)
         ]
         found = compress(map(REWRITTEN.match, repeat(leaf.source), heads, leaf.ends), live)
-        large = [
-            row for row, size in enumerate(map(sub, leaf.ends, heads)) if size > least and live[row]
-        ]
+        large: list[int] = []
+        if max(leaf.value_sizes) > least:  # a row holds more than its value
+            pairs = enumerate(leaf.value_sizes)
+            large = [row for row, size in pairs if size > least and live[row]]
         sizes = ((e.key, e.value_end - e.value_start) for e in map(self._entry, large))
         dead = () if len(self.keys) == len(names) else zip(names, live, leaf.value_sizes)
         return Growth(
@@ -117,29 +127,33 @@ class Batch:
         """Yield all live keys of the pages."""
         return map(self._entry, compress(range(self._leaf.count), self._live))
 
-    def find(self, marker: bytes) -> t.Iterator[KeyValue]:
+    def find(self, marker: bytes) -> t.Iterator[Found | KeyValue]:
         """Yield the live keys that may have `marker` in their value: all that do, and few more."""
         leaf = self._leaf
-        find, ends = leaf.source.find, leaf.ends
-        if ends[-1] - leaf.key_starts[0] > _LARGE * leaf.count:
-            yield from map(self._entry, self._rows_with(marker))
-            return
-        at = find(marker, leaf.key_starts[0], ends[-1])
+        large = leaf.ends[-1] - leaf.key_starts[0] > _LARGE * leaf.count
+        for row, at in self._beside_large(marker) if large else self._among_small(marker):
+            if self._live[row]:
+                start, end = leaf.value_starts[row], leaf.ends[row]
+                key = self._names[row]
+                found = found_at(leaf.source, start, end, key=key, value_start=at)
+                yield found or self._entry(row)
+
+    def _among_small(self, marker: bytes) -> t.Iterator[tuple[int, int]]:
+        """Yield the rows that hold `marker`, and where they do first."""
+        find, ends = self._leaf.source.find, self._leaf.ends
+        at = find(marker, self._leaf.key_starts[0], ends[-1])
         while at >= 0:
             row = bisect_right(ends, at)
-            if self._live[row]:
-                yield self._entry(row)
+            yield row, at
             at = find(marker, ends[row], ends[-1])
 
-    def _rows_with(self, marker: bytes) -> t.Iterator[int]:
-        """Yield the live rows whose value may start with `marker`, without reading large values."""
+    def _beside_large(self, marker: bytes) -> t.Iterator[tuple[int, int]]:
+        """Yield the rows whose value may start with `marker`, without reading large values."""
         leaf, window = self._leaf, _BEFORE_VALUE + len(marker)
         starts = list(map(add, leaf.value_starts, map(len, self._names)))
         limits = [start + window for start in starts]
         found = map(leaf.source.find, repeat(marker), starts, map(min, limits, leaf.ends))
-        for row, at in enumerate(found):
-            if at >= 0 and self._live[row]:
-                yield row
+        yield from ((row, at) for row, at in enumerate(found) if at >= 0)
 
     def _entry(self, row: int) -> KeyValue:
         leaf = self._leaf

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.check import Proof
-from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SnapshotInvalid
+from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    DatabaseInvalid,
+    SnapshotInvalid,
+)
 
 from .crc import Crc
 from .facts import Alarm, Member, read_facts
@@ -28,6 +31,8 @@ if t.TYPE_CHECKING:
 __all__ = ["ImageSummary", "read_image"]
 
 _KEY = b"key"
+# server/storage/mvcc/kvstore.go, NewStore: made at a member's first start.
+_ALWAYS = (_KEY, b"meta")
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,12 @@ def read_image(
         visit_batch = partial(_visit_each, visit)
     proof = Proof(database)
     buckets = dict(proof.buckets())
+    _check_buckets(buckets)
     facts = read_facts(buckets)
     own_compact = max(facts.finished_compact_revision, facts.scheduled_compact_revision)
     compact = own_compact if hash_compact_revision is None else hash_compact_revision
     rows = _Rows(database, hash_revision)
-    if _KEY in buckets:
-        rows.read(proof, buckets[_KEY])
+    rows.read(proof, buckets[_KEY])
 
     current = max(rows.revision, own_compact, 1)
     wanted = current if hash_revision is None else hash_revision
@@ -143,6 +148,17 @@ def read_image(
         alarms=facts.alarms,
         auth_enabled=facts.auth_enabled,
     )
+
+
+def _check_buckets(buckets: t.Mapping[bytes, Bucket]) -> None:
+    missing = [name.decode() for name in _ALWAYS if name not in buckets]
+    if missing:
+        found = ", ".join(ascii(name[:32])[1:] for name in list(buckets)[:12]) or "none"
+        raise DatabaseInvalid(
+            f"This bbolt database is not etcd's: it has no bucket {' and no bucket '.join(missing)}; "
+            f"its buckets are {found}.",
+            hint="Is it another program's file? If it was etcd's, it is damaged: use another one.",
+        )
 
 
 def _check_hash_range(wanted: int, *, current: int, own_compact: int, compact: int) -> None:

@@ -15,9 +15,11 @@ if t.TYPE_CHECKING:
 
 __all__ = [
     "REWRITTEN",
+    "Found",
     "KeyValue",
     "WireError",
     "fields",
+    "found_at",
     "key_of",
     "message_key",
     "parse_key_value",
@@ -167,6 +169,31 @@ class KeyValue:
     def lease(self) -> int:
         """The lease's ID, 0 for none."""
         return self._number(3)
+
+
+class Found(t.NamedTuple):
+    """A live key whose value starts at a known place, and nothing else of it."""
+
+    key: bytes
+    source: Source
+    value_start: int
+    end: int
+
+    def starts(self, size: int) -> bytes:
+        """Return the first `size` bytes of the value."""
+        return self.source[self.value_start : min(self.value_start + size, self.end)]
+
+
+def found_at(source: Source, start: int, end: int, *, key: bytes, value_start: int) -> Found | None:
+    """Return the message in bytes `start` to `end` if, as etcd writes it, its value is where told."""
+    size = len(key)
+    key_end = start + 1 + max(1, (size.bit_length() + 6) // 7) + size
+    if source[start] != _KEY_TAG or source[key_end - size : key_end] != key:
+        return None
+    head = _HEAD.fullmatch(source, key_end, value_start)
+    if head is None or head[4] is None or value_start + varint(head[4])[0] > end:
+        return None
+    return Found(key, source, value_start, end)
 
 
 def parse_key_value(source: Source, start: int, end: int) -> KeyValue:

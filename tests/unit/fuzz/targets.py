@@ -56,7 +56,7 @@ def built(data: bytes) -> bytes:
         name: sorted(found.items()) for name, found in buckets.items()
     }
     pairs = {name: [pair for pair in found if pair[0]] for name, found in pairs.items()}
-    return bolt_writer.build(pairs, 1024)
+    return bolt_writer.etcd(pairs, 1024)
 
 
 def records(pairs: t.Iterable[tuple[int, int, bytes]]) -> bytes:

@@ -144,16 +144,52 @@ def test_check_too_many_elements_refused() -> None:
 
 
 def test_check_elements_out_of_the_page_or_overlapping_refused() -> None:
+    gap = r"page 2: element 0 starts at byte \d+, not right behind the element table, which ends at"
     for offset, value, finding in (
-        (4, 0xFFFFFFF0, r"page 2: element 1 starts at byte \d+, inside element 0"),
-        (12, 0xFFFFFFFF, r"page 2: element 1 starts at byte \d+, inside element 0"),
-        (8, 0xFFFFFFFF, r"page 2: element 1 starts at byte \d+, inside element 0"),
-        (4, 0, r"page 2: its elements take bytes \d+ to \d+; its data area is"),
+        (4, 0xFFFFFFF0, gap),
+        (4, 0, gap),
+        (
+            12,
+            0xFFFFFFFF,
+            r"page 2: element 1 starts at byte \d+, not right behind element 0, which",
+        ),
+        (8, 0xFFFFFFFF, r"page 2: element 1 starts at byte \d+, not right behind element 0, which"),
     ):
         file, _tree = _built()
         start = 2 * PAGE + 16 + offset
         file.image[start : start + 4] = struct.pack("<I", value)
         _invalid(file.with_metas(), finding)
+    file, _tree = _built()
+    count = struct.unpack_from("<H", file.image, 2 * PAGE + 10)[0]
+    struct.pack_into("<I", file.image, 2 * PAGE + 16 * count + 12, 0xFFFF)
+    _invalid(
+        file.with_metas(), r"page 2: its elements take bytes \d+ to \d+; its data area ends at"
+    )
+
+
+def test_check_fewer_elements_than_were_written_refused() -> None:
+    for page, what in ((2, "element 0 starts"), (None, "the key of element 0 takes")):
+        file, tree = _built()
+        at = (page or tree) * PAGE + 10
+        struct.pack_into("<H", file.image, at, struct.unpack_from("<H", file.image, at)[0] - 1)
+        _invalid(file.with_metas(), f"page {page or tree}: {what}")
+
+
+def test_check_smaller_value_than_was_written_refused() -> None:
+    file, _tree = _built()
+    at = 2 * PAGE + 16 + 12
+    struct.pack_into("<I", file.image, at, struct.unpack_from("<I", file.image, at)[0] - 1)
+    _invalid(file.with_metas(), "page 2: element 1 starts at byte .*, not right behind element 0")
+
+
+def test_check_root_element_that_is_no_bucket_refused() -> None:
+    """One bit of it, and a whole bucket would read as not there."""
+    image = bytearray(bolt_writer.etcd({b"lease": ROWS}))
+    root = struct.unpack_from("<Q", image, 32)[0]
+    for index, name in enumerate(("key", "lease", "meta")):
+        bad = bytearray(image)
+        bad[root * PAGE + 16 + 16 * index] ^= 1
+        _invalid(bytes(bad), f"page {root}: element {index} of the root, b'{name}', is no bucket")
 
 
 def test_check_order_of_keys_refused() -> None:

@@ -42,7 +42,7 @@ def _as_image(found: dict[bytes, bytes]) -> Database:
         (bolt_writer.revision(main), bolt_writer.key_value(key, value, main, main, 1))
         for main, (key, value) in enumerate(found.items(), start=2)
     ]
-    return Database(bolt_writer.build({b"key": rows}))
+    return Database(bolt_writer.etcd({b"key": rows}))
 
 
 def test_catalogue_recorded_cluster_every_group_known() -> None:

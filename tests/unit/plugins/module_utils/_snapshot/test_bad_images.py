@@ -136,18 +136,35 @@ def test_read_count_of_pages_costs_no_memory_before_it_is_checked() -> None:
 
 
 def test_read_empty_databases() -> None:
-    """No buckets at all; nothing in any bucket; etcd's own, just started; no bytes."""
+    """Nothing in any bucket; etcd's own, just started; no bytes."""
     names = (b"alarm", b"auth", b"cluster", b"key", b"lease", b"members", b"meta")
     nothing: dict[bytes, bolt_writer.Pairs] = {name: [] for name in names}
-    for image in (bolt_writer.build({}), bolt_writer.build(nothing)):
-        told = _told("empty", image)
-        assert '"key_count": 0' in told and '"revision": 1,' in told
+    told = _told("empty", bolt_writer.build(nothing))
+    assert '"key_count": 0' in told and '"revision": 1,' in told
     fresh = [name for name in snapshots.SCENARIOS if "fresh" in name]
     assert len({name.split(".")[1] for name in fresh}) == 6
     for name in fresh:
         told = _told(name, snapshots.image(name))
         assert '"key_count": 0' in told and '"object_count": 0' in told
     assert "not a bbolt database (0 bytes)" in _told("nothing", b"")
+
+
+@pytest.mark.parametrize(
+    ("buckets", "message"),
+    [
+        ((), "no bucket key and no bucket meta; its buckets are none"),
+        ((b"v1",), "no bucket key and no bucket meta; its buckets are 'v1'"),
+        ((b"jey", b"meta"), "no bucket key; its buckets are 'jey', 'meta'"),
+        ((b"key", b"lease"), "no bucket meta; its buckets are 'key', 'lease'"),
+    ],
+    ids=["none", "another program's", "key renamed", "no meta"],
+)
+def test_read_database_that_is_not_etcds_is_refused(
+    buckets: tuple[bytes, ...], message: str
+) -> None:
+    """It must not read as a cluster that holds nothing."""
+    told = _told("foreign", bolt_writer.build({name: [] for name in buckets}))
+    assert f"not etcd's: it has {message}" in told
 
 
 @pytest.mark.parametrize("depth", [900, 3000])
@@ -157,7 +174,7 @@ def test_read_nested_buckets_need_no_recursion(depth: int) -> None:
     for _turn in range(depth):
         header = struct.pack("<QQ", child, 0)
         child = file.add(2, 1, bolt_writer.leaf_body([(b"b", header)], flags=1))
-    image = file.finish({b"auth": child})
+    image = file.finish({b"auth": child, b"key": file.tree([]), b"meta": file.tree([])})
     if depth < 1000:
         check(Database(image))
         assert not reading.refused(_told(f"{depth} buckets", image))
@@ -170,7 +187,7 @@ def test_read_bucket_nested_in_itself_is_refused() -> None:
     itself = file.page_count
     body = bolt_writer.leaf_body([(b"b", struct.pack("<QQ", itself, 0))], flags=1)
     assert file.add(2, 1, body) == itself
-    image = file.finish({b"auth": itself})
+    image = file.finish({b"auth": itself, b"key": file.tree([]), b"meta": file.tree([])})
     assert f"page {itself}: multiple references" in _told("a cycle", image)
     with pytest.raises(DatabaseInvalid):
         check(Database(image))

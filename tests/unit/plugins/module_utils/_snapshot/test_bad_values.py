@@ -65,7 +65,7 @@ def _image(pairs: t.Sequence[tuple[bytes, bytes]], page_size: int = 4096) -> byt
         (revision(main), key_value(key, value, main, main, 1))
         for main, (key, value) in enumerate(pairs, start=2)
     ]
-    return bolt_writer.build({b"key": rows, b"meta": []}, page_size)
+    return bolt_writer.etcd({b"key": rows}, page_size)
 
 
 def _read(image: bytes) -> dict[str, t.Any]:
@@ -136,7 +136,7 @@ MEMBERS = {
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_read_members_that_are_none(name: str) -> None:
-    image = bolt_writer.build({b"key": [], b"members": [MEMBERS[name]]})
+    image = bolt_writer.etcd({b"members": [MEMBERS[name]]})
     with reading.deadline():
         told = reading.read_all(image)
     if reading.refused(told):
@@ -149,7 +149,7 @@ def test_read_small_buckets_that_are_huge_are_refused() -> None:
     pairs = [(struct.pack(">Q", number), b"x" * 60_000) for number in range(300)]
     with reading.deadline():
         for bucket in (b"meta", b"members", b"auth", b"alarm", b"cluster"):
-            image = bolt_writer.build({b"key": [], bucket: pairs})
+            image = bolt_writer.etcd({bucket: pairs})
             tracemalloc.start()
             told = reading.read_all(image)
             peak = tracemalloc.get_traced_memory()[1]
