@@ -28,7 +28,7 @@ options:
       - Which of a cluster's etcds. If omitted, V(main) where O(etcd_cluster) is given, else all of them.
   query:
     description:
-      - JMESPath expression that is applied to RV(entries); what it gives is RV(query_result).
+      - JMESPath expression that is applied to RV(entries); what it gives is RV(query_result). A blank one is as none.
     type: str
   latest:
     description:
@@ -494,7 +494,12 @@ error:
 import datetime as dt
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import (
+    _argspec,
+    _module,
+    _query,
+    _time,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     escrow,
     listing,
@@ -530,7 +535,8 @@ def action(call: _module.Call) -> _module.Outcome:
     place = store.open_store(params["archive"])
     now = _time.now()
     at = time_of(params["at"], now=now)
-    query = listing.compile_query(params["query"]) if params["query"] else None
+    text = _query.given(params["query"])
+    query = listing.compile_query(text) if text else None
     prefixes = _prefixes(place, params)
     signers = None if params["verify"] == "none" else _argspec.signers(params)
     found = listing.read_entries(

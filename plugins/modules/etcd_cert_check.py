@@ -84,7 +84,7 @@ options:
     type: str
     default: 30s
   query:
-    description: JMESPath expression that is applied to RV(certificates); what it gives is RV(query_result).
+    description: JMESPath expression that is applied to RV(certificates); what it gives is RV(query_result). A blank one is as none.
     type: str
   reports:
     description:
@@ -445,7 +445,7 @@ error:
 
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import _query, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._argspec import (
     LAYOUT,
     duration,
@@ -485,7 +485,7 @@ def needs(params: t.Mapping[str, t.Any]) -> list[str]:
     """Return what the options need."""
     if params["reports"] is not None:
         return []
-    return ["cryptography", "yaml", *(["jmespath"] if params["query"] else [])]
+    return ["cryptography", "yaml", *(["jmespath"] if _query.given(params["query"]) else [])]
 
 
 def cert_check(call: Call) -> Outcome:
@@ -517,7 +517,7 @@ def cert_check(call: Call) -> Outcome:
             ca_key_forbidden=params["ca_key_on_host"] == "forbid",
             controller_time=params["controller_time"],
             max_clock_skew=skew,
-            query=params["query"],
+            query=_query.given(params["query"]),
         ),
         now=_time.now(),
     )

@@ -61,7 +61,7 @@ options:
       - JMESPath expression over the list of all objects; what it gives is RV(query_result). An object has C(etcd_key),
         C(resource), C(namespace), C(name), C(create_revision), C(mod_revision), C(version), C(lease) and C(size_bytes).
       - Filters at its beginning, as in V([?resource=='secrets'].name), are worked off in little memory, however many objects there
-        are. What is kept may be 200,000 objects.
+        are. What is kept may be 200,000 objects. A blank one is as none.
     type: str
   compare_to:
     description:
@@ -70,13 +70,16 @@ options:
     type: str
   limit:
     description:
-      - How many items of a list are returned, 0 to 1000. Lists can be long, and AWX cuts long results.
+      - How many items of a list are returned, 0 to 1000. Lists can be long, and AWX cuts long results, so that all lists together
+        are held below 400,000 bytes, and dicts below 64 KiB each. What is cut so has a warning; names are cut after 1024 bytes.
     type: int
     default: 10
   dest:
     description:
       - File to write the whole lists to, one JSON object a line, with the C(list) that it belongs to and its C(item). Mode 0600.
-        C(largest) and C(most_rewritten) have O(limit) items there, too.
+        C(largest) and C(most_rewritten) have O(limit) items there, too. What is a dict or a list without O(limit) in the result is
+        there only if that had to be cut, as C(resources), C(secrets), C(encrypted), C(difference_resources) (name and figure
+        each), C(members) and C(alarms).
         Not written in check mode. A file that this module reads is not overwritten. If omitted, what is over O(limit) is not
         told.
     type: path
@@ -238,12 +241,22 @@ etcd:
   type: dict
   returned: success
   sample: {"cluster_version": "3.6.0", "storage_version": "3.6.0"}
+member_count:
+  description: How many members it holds.
+  type: int
+  returned: success
+  sample: 1
 members:
   description: The members, as the snapshot holds them.
   type: list
   elements: dict
   returned: success
   sample: [{"id": "8e9e05c52164694d", "name": "cp1", "peer_urls": ["https://10.0.0.1:2380"], "client_urls": ["https://10.0.0.1:2379"], "is_learner": false}]
+alarm_count:
+  description: How many alarms it holds.
+  type: int
+  returned: success
+  sample: 1
 alarms:
   description: Alarms that it holds. They survive a restore; NOSPACE blocks writes until it is disarmed.
   type: list
@@ -267,14 +280,25 @@ kubernetes:
       description: Keys that hold no object, outside of the prefix or of the API server's own bookkeeping.
       type: int
       sample: 5
+    resource_count:
+      description: How many resources have objects.
+      type: int
+      sample: 2
     resources:
-      description: Objects per C(group/resource), or C(resource) for the core group.
+      description:
+        - Objects per C(group/resource), or C(resource) for the core group. Of very many those with the most objects.
       type: dict
       sample: {"apps/deployments": 41, "secrets": 63}
     secrets:
-      description: Secrets per C(provider/key name) of the encryption at rest; C(identity) counts the clear ones.
+      description:
+        - Secrets per C(provider/key name) of the encryption at rest; C(identity) counts the clear ones, and is there whenever
+          there is one.
       type: dict
       sample: {"aescbc/key1": 62, "identity": 1}
+    encryption_key_count:
+      description: How many C(provider/key name) there are in C(encrypted).
+      type: int
+      sample: 1
     encrypted:
       description: Encrypted objects of every resource per C(provider/key name).
       type: dict
@@ -288,7 +312,9 @@ kubernetes:
       type: int
       sample: 14
     namespaces:
-      description: The namespaces with the most objects, and their objects per resource. List C(namespaces) of O(dest).
+      description:
+        - The namespaces with the most objects, and their objects per resource, of very many the most. List C(namespaces) of
+          O(dest).
       type: list
       elements: dict
       sample: [{"namespace": "prod", "object_count": 412, "resources": {"pods": 120, "secrets": 44}}]
@@ -356,6 +382,10 @@ difference:
       description: The newest revision of that one.
       type: int
       sample: 16001
+    resource_count:
+      description: How many resources changed.
+      type: int
+      sample: 1
     resources:
       description: How many objects were added, changed and removed per C(group/resource). Keys that hold no object are under "".
       type: dict
@@ -408,7 +438,7 @@ import contextlib
 import re
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
+from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _query
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, store
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import opened
@@ -446,46 +476,55 @@ def action(call: _module.Call) -> _module.Outcome:
             f"Option limit is {params['limit']}.", hint="Set 0 to 1000, and dest for long lists."
         )
     version = params["etcd_version"]
-    if version and not re.fullmatch(r"v?3\.\d+\.\d+(-.*)?", version):
+    if version and not re.fullmatch(r"v?3\.[0-9]{1,9}\.[0-9]{1,9}(-.*)?", version):
         raise OptionInvalid(
-            f"Option etcd_version {version!r} is no version of etcd.", hint="Write it as in 3.5.12."
+            f"Option etcd_version {version[:60]!r} is no version of etcd.",
+            hint="Write it as in 3.5.12.",
         )
     compared = None
     if params["compare_to"]:
-        with _open(params["compare_to"], params) as older:
+        with _open("compare_to", params) as older:
             compared = read_older(older)
     wish = Wish(
         etcd_prefix=params["etcd_prefix"],
         hash_revision=params["hash_revision"],
         hash_compact_revision=params["hash_compact_revision"],
         etcd_version=version and version.lstrip("v"),
-        query=params["query"],
+        query=_query.given(params["query"]),
     )
     dest = None if call.check_mode else params["dest"]
     spare = [*params["identities"], *([compared.where] if compared else [])]
     with (
-        _open(params["id"] if params["path"] is None else params["path"], params) as snapshot,
+        _open("id" if params["path"] is None else "path", params) as snapshot,
         open_lists(params["limit"], dest, spare=(snapshot.where, *spare)) as lists,
     ):
-        result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
+        found = inspect(snapshot, wish, compared, lists)
+        result = report(snapshot, found, lists)
         warnings = [
             f"{snapshot.where}: {check['detail']}; do not restore it."
             for check in result["checks"]
             if check["result"] == "failed"
         ]
+        warnings += [f"{snapshot.where}: {doubt}" for doubt in found.warnings]
+        warnings += lists.warnings(snapshot.where)
     if dest:
         result["dest"] = {"path": dest, "line_count": lists.line_count}
     return _module.Outcome(result, warnings=warnings)
 
 
 def _open(
-    what: str, params: t.Mapping[str, t.Any]
+    option: str, params: t.Mapping[str, t.Any]
 ) -> contextlib.AbstractContextManager[opened.Opened]:
+    what: str = params[option]
     keys = opened.Keys(tuple(params["identities"]), params["spool_dir"])
-    if what.startswith("/") or what == params["path"]:
+    if option == "path" or (option == "compare_to" and what.startswith("/")):
         return opened.open_path(what, keys, skip_hash_check=params["skip_hash_check"])
-    if what != "latest":
-        names.entry_time(what)
+    if what != "latest" and not names.is_entry(what):
+        raise OptionInvalid(
+            f"Option {option} is {what!r}: neither latest nor the ID of an archive's entry.",
+            hint="An ID looks like 20261123T145000Z-7c9e1a2b; name a file by its absolute path"
+            + (" in option path." if option == "id" else "."),
+        )
     if not (params["archive"] and params["etcd_cluster"]):
         raise OptionInvalid(
             f"Entry {what} cannot be looked up: archive and etcd_cluster are not both set.",

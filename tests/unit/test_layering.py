@@ -30,7 +30,7 @@ ROOMS = [
     ["_files", "_query", "_protobuf"],
     ["_yaml"],
     ["_deps"],
-    ["_time"],
+    ["_time", "_text"],
     ["_errors"],
 ]
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

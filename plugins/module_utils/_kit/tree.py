@@ -12,6 +12,7 @@ import posixpath
 import stat
 import typing as t
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _text
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import KitError
 
 __all__ = ["LIMIT_BYTES", "Content", "HostTree", "Meta", "Resolved", "shown"]
@@ -52,8 +53,8 @@ class Content:
 
 def shown(path: str) -> str:
     """Return a path as messages can show it: one line of valid UTF-8."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    raw = path.encode("utf-8", "surrogateescape")
+    return _text.printable(raw.decode("utf-8", "backslashreplace"))
 
 
 class HostTree:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from .keys import ObjectKey, normalize_prefix, parse_key, parse_place
+from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
+
+from .keys import ObjectKey, normalize_prefix, parse_place
 from .values import ENCRYPTED, HEAD_SIZE, encryption_prefix, object_uid, type_meta
 
-__all__ = ["Batch", "Catalogue", "Entry"]
+__all__ = ["IDENTITY", "Batch", "Catalogue", "Entry"]
 
 IDENTITY = "identity"
 
@@ -113,8 +115,12 @@ class Catalogue:
         self._names: dict[bytes, list[bytes]] = {}
         self._namespaces: list[bytes] = []
         self._groups: dict[str, str] = {}
+        self.learnt_late = False
+        """Whether `find` gave a resource without its group, and would give it with it now."""
         # Directories of resources that no table knows, until one of their values told the group.
-        self._unknown: set[bytes] = set()
+        self._unknown: dict[bytes, str] = {}
+        # Resources that had no group at the end of a batch.
+        self._unnamed: set[str] = set()
         self._added_up: _Totals | None = None
 
     def add(self, key: bytes, value: bytes) -> None:
@@ -138,9 +144,11 @@ class Catalogue:
         for directory in new:
             parsed = parse_place(directory, self._prefix)
             if parsed is not None and parsed.group is None:
-                self._unknown.add(directory)
-        if self._unknown and not self._unknown.isdisjoint(directories):
+                self._unknown[directory] = parsed.resource
+        if self._unknown and not self._unknown.keys().isdisjoint(directories):
             self._learn_groups(batch)
+            unknown = {self._unknown[each] for each in new if each in self._unknown}
+            self._unnamed |= unknown - self._groups.keys()
         if self._namespace_directory in directories:
             self._note_namespaces(batch)
         if self._keep_names:
@@ -161,11 +169,11 @@ class Catalogue:
                 continue
             head = entry.starts(HEAD_SIZE)
             meta = type_meta(entry.value if head.startswith(b"{") else head)
-            place = parse_place(directory, self._prefix)
-            if meta is not None and place is not None:
+            if meta is not None:
                 group, slash, _version = meta[0].rpartition("/")
-                self._groups[place.resource] = group if slash else ""
-                self._unknown.discard(directory)
+                resource = self._unknown.pop(directory)
+                if self._groups.setdefault(resource, group if slash else ""):
+                    self.learnt_late |= resource in self._unnamed
 
     def _places(self) -> t.Iterator[_Place]:
         encrypted: dict[bytes, dict[str, int]] = {}
@@ -202,9 +210,21 @@ class Catalogue:
         """Keys that hold no API object: outside the prefix, or the API server's bookkeeping."""
         return sum(self._counts.values()) - self.object_count
 
+    def main_root(self) -> tuple[str, int]:
+        """Return the first part of the path that most keys have, and how many have it."""
+        found: Counter[bytes] = Counter()
+        for directory, count in self._counts.items():
+            found[b"/".join(directory.split(b"/", 2)[: 1 + directory.startswith(b"/")])] += count
+        ((root, count),) = found.most_common(1) or [(b"", 0)]
+        return shown(root), count
+
     def find(self, key: bytes) -> ObjectKey | None:
-        """Return which object a key holds, with what was learned so far; None if it holds none."""
-        place = parse_key(key, self._prefix)
+        """Return where the object of a key belongs, with what was learned so far; no name.
+
+        None if it holds no object.
+        """
+        directory, slash, name = key.rpartition(b"/")
+        place = parse_place(directory, self._prefix) if slash and name else None
         return self._resolved(place) if place else None
 
     def _resolved(self, key: ObjectKey) -> ObjectKey:

@@ -53,6 +53,9 @@ _BY_GROUP = {
 }
 _GROUPS = {name: group for group, names in _BY_GROUP.items() for name in names.split()}
 
+# Longer than the prefix, group, resource and namespace of any API server.
+_MOST_PLACE = 4096
+
 
 class ObjectKey(t.NamedTuple):
     """Which object a key holds; `group` None: a resource that no table of ours knows."""
@@ -83,7 +86,7 @@ def parse_place(directory: bytes, prefix: bytes) -> ObjectKey | None:
 
     :returns: None for what holds no API object.
     """
-    if not directory.startswith(prefix):
+    if not directory.startswith(prefix) or len(directory) > _MOST_PLACE:
         return None
     parts = _text(directory[len(prefix) :]).split("/")
     first, rest = parts[0], parts[1:]

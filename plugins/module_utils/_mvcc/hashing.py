@@ -107,7 +107,7 @@ class Batch:
         """Return what makes the database large here; values up to `least` bytes are small."""
         leaf, names, live = self._leaf, self._names, self._live
         heads = [
-            start + len(name) + (2 if len(name) < 0x80 else 3)
+            start + len(name) + (2 if len(name) < 0x80 else 1 + (len(name).bit_length() + 6) // 7)
             for start, name in zip(leaf.value_starts, names)
         ]
         found = compress(map(REWRITTEN.match, repeat(leaf.source), heads, leaf.ends), live)

@@ -22,9 +22,11 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image impo
     ImageSummary,
     read_image,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
 from .compare import Difference, Older
-from .objects import ObjectQuery, describe
+from .listed import highest
+from .objects import FIELDS, ObjectQuery, describe
 from .verify import Check, Result, counts_compacted_tombstones
 
 if t.TYPE_CHECKING:
@@ -60,7 +62,10 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What was found; the lists have the rest."""
+    """What was found; the lists have the rest.
+
+    :param warnings: what may be meant otherwise.
+    """
 
     summary: ImageSummary
     catalogue: Catalogue
@@ -70,11 +75,14 @@ class Inspection:
     etcd_prefix: str
     query: Answer | None
     difference: dict[str, t.Any] | None
+    warnings: tuple[str, ...]
 
 
 _ROW = 1 << 48
 # AWX cuts a result at 700,000 bytes, and there is more than this one in it.
 _MOST_ANSWER_BYTES = 64 << 10
+# Hundreds of resources.
+_MOST_NAMESPACE_BYTES = 32 << 10
 # A bound on memory: some MiB.
 _MOST_HISTORY = 20_000
 
@@ -142,6 +150,34 @@ class _Growth:
         return sorted(self._history.items(), key=lambda pair: (-(pair[1] % _ROW), pair[0]))
 
 
+class _Changes:
+    """Lists changed keys, each under the name that its resource has once all is read."""
+
+    def __init__(self, catalogue: Catalogue, lists: Lists) -> None:
+        self.by_resource: Counter[tuple[str, str]] = Counter()
+        self._catalogue = catalogue
+        self._lists = lists
+        self._held: list[tuple[str, bytes]] = []
+
+    def note(self, kind: str, key: bytes) -> None:
+        """Take a key; one whose group isn't known yet is held back."""
+        place = self._catalogue.find(key)
+        if place is not None and place.group is None:
+            self._held.append((kind, key))
+        else:
+            self._list(kind, key)
+
+    def finish(self) -> None:
+        """List what was held back."""
+        for kind, key in self._held:
+            self._list(kind, key)
+
+    def _list(self, kind: str, key: bytes) -> None:
+        found = describe(key, self._catalogue)
+        self.by_resource[found["resource"] or "", kind] += 1
+        self._lists.add(kind, found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Compared:
     """The older snapshot of a comparison."""
@@ -169,14 +205,8 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     catalogue = Catalogue(wish.etcd_prefix)
     growth = _Growth(lists.limit)
     query = ObjectQuery(wish.query, catalogue) if wish.query else None
-    by_resource: Counter[tuple[str, str]] = Counter()
-
-    def note(kind: str, key: bytes) -> None:
-        found = describe(key, catalogue)
-        by_resource[found["resource"] or "", kind] += 1
-        lists.add(kind, found)
-
-    difference = Difference(compared.older, note) if compared else None
+    changes = _Changes(catalogue, lists)
+    difference = Difference(compared.older, changes.note) if compared else None
 
     def visit(batch: Batch) -> None:
         catalogue.visit_batch(batch)
@@ -196,15 +226,21 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     )
     _check_compact_revision(wish.hash_compact_revision, summary)
     _list_growth(growth, catalogue, lists)
-    for namespace, counts in _by_namespace(catalogue):
-        lists.add("namespaces", {"namespace": namespace, **counts})
-    told = None
-    if difference and compared:
+    _list_namespaces(catalogue, lists)
+    if difference:
         difference.finish()
+        changes.finish()
+    if query and catalogue.learnt_late:
+        query = ObjectQuery(wish.query or "", catalogue)
+        read_image(opened.database, visit_batch=query.visit_batch)
+    answer = _answer(query, lists) if query else None
+    lists.fit()
+    told = None
+    if compared:
         told = {
             "compared_to": compared.where,
             "compared_revision": compared.revision,
-            **_told(by_resource, lists),
+            **_told(changes.by_resource, lists),
         }
     return Inspection(
         summary=summary,
@@ -213,9 +249,26 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         history_rows=growth.history_rows,
         history_bytes=growth.history_bytes,
         etcd_prefix=wish.etcd_prefix,
-        query=_answer(query, lists) if query else None,
+        query=answer,
         difference=told,
+        warnings=tuple(_doubts(wish, catalogue, query)),
     )
+
+
+def _doubts(wish: Wish, catalogue: Catalogue, query: ObjectQuery | None) -> t.Iterator[str]:
+    key_count = catalogue.other_key_count
+    if key_count and not catalogue.object_count:
+        root, count = catalogue.main_root()
+        yield (
+            f"no object lies under etcd_prefix {wish.etcd_prefix!r}; {count} of {key_count} keys "
+            f"lie under {root or 'no path'}."
+        )
+    unknown = [repr(shown(name)) for name in query.unknown_fields] if query else []
+    if unknown:
+        yield (
+            f"option query reads {', '.join(unknown[:5])}, which no object has; they have "
+            f"{', '.join(sorted(FIELDS))}."
+        )
 
 
 def _check_compact_revision(asked: int | None, summary: ImageSummary) -> None:
@@ -239,17 +292,17 @@ def _list_growth(growth: _Growth, catalogue: Catalogue, lists: Lists) -> None:
         )
 
 
-def _by_namespace(catalogue: Catalogue) -> list[tuple[str, dict[str, t.Any]]]:
-    found: dict[str, dict[str, int]] = {}
+def _list_namespaces(catalogue: Catalogue, lists: Lists) -> None:
+    found: dict[str, Counter[str]] = {}
     for resource, spread in catalogue.counts_by_namespace.items():
         for namespace, count in spread.items():
             if namespace:
-                found.setdefault(namespace, {})[resource] = count
-    told = {
-        name: {"object_count": sum(counts.values()), "resources": counts}
-        for name, counts in found.items()
-    }
-    return sorted(told.items(), key=lambda pair: (-t.cast(int, pair[1]["object_count"]), pair[0]))
+                found.setdefault(shown(namespace), Counter())[shown(resource)] += count
+    totals = {name: sum(counts.values()) for name, counts in found.items()}
+    for name in sorted(found, key=lambda name: (-totals[name], name)):
+        item = {"namespace": name, "object_count": totals[name], "resources": found[name]}
+        told = highest(found[name], _MOST_NAMESPACE_BYTES)
+        lists.add("namespaces", item, told={**item, "resources": told})
 
 
 def _answer(query: ObjectQuery, lists: Lists) -> Answer:

@@ -17,38 +17,134 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     OptionInvalid,
 )
 
-__all__ = ["Lists", "open_lists"]
+__all__ = ["Lists", "highest", "open_lists"]
+
+
+# AWX cuts an event at 700,000 bytes. All lists together, and each of what always is in the result.
+_MOST_LISTS_BYTES = 400_000
+_Item = t.TypeVar("_Item")
+_Figure = t.TypeVar("_Figure")
+
+
+def _itself(figure: t.Any) -> int:
+    return t.cast(int, figure)
 
 
 class Lists:
     """Named lists of which only the first `limit` items are kept; `target` gets a line for each.
 
-    A line is a JSON object with the list's name as `list`.
+    A line is a JSON object with the list's name as `list`. What is kept is bounded in bytes, too:
+    far above what a cluster's own names and numbers take.
     """
 
     def __init__(self, limit: int, target: t.BinaryIO | None) -> None:
         self.counts: Counter[str] = Counter()
         self.limit = limit
         self._first: dict[str, list[t.Any]] = {}
+        self._kept_bytes: Counter[str] = Counter()
+        self._cut: dict[str, tuple[int, int]] = {}
         self._target = target
 
-    def add(self, name: str, item: t.Any) -> None:
-        """Add an item to a list."""
-        self.counts[name] += 1
-        if self.counts[name] <= self.limit:
-            self._first.setdefault(name, []).append(item)
-        if self._target is not None:
-            line = {"list": name, "item": item}
-            self._target.write(json.dumps(line).encode("utf-8") + b"\n")
+    def add(self, name: str, item: t.Any, *, told: t.Any = None) -> None:
+        """Add an item to a list; `told` is what the result has instead, if that is shorter."""
+        self._write(name, item)
+        if self.counts[name] <= self.limit and self._kept_bytes[name] <= _MOST_LISTS_BYTES:
+            kept = item if told is None else told
+            self._first.setdefault(name, []).append(kept)
+            self._kept_bytes[name] += _size(kept)
 
     def first(self, name: str) -> list[t.Any]:
         """Return what was kept of a list."""
         return self._first.get(name, [])
 
+    def fit(self) -> None:
+        """Cut what is kept of all lists to what a result holds: short ones stay, long ones share.
+
+        To be called once all items are there.
+        """
+        left, count = _MOST_LISTS_BYTES, len(self._first)
+        for turn, name in enumerate(sorted(self._first, key=self._kept_bytes.__getitem__)):
+            items, wanted = self._first[name], min(self.counts[name], self.limit)
+            del items[len(_fitting(items, left // (count - turn))) :]
+            if len(items) < wanted:
+                self._cut[name] = len(items), wanted
+            left -= sum(map(_size, items))
+
+    def most(self, name: str, items: t.Sequence[_Item], most_bytes: int) -> list[_Item]:
+        """Return the first of `items` that fit; where that isn't all, all are listed, too."""
+        kept = _fitting(items, most_bytes)
+        self._note(name, len(kept), items)
+        return kept
+
+    def highest(
+        self,
+        name: str,
+        figures: t.Mapping[str, _Figure],
+        most_bytes: int,
+        *,
+        always: t.Container[str] = (),
+        rank: t.Callable[[_Figure], int] = _itself,
+    ) -> dict[str, _Figure]:
+        """Do as `most` does with the highest of named figures; those in `always` come first."""
+        kept = highest(figures, most_bytes, always=always, rank=rank)
+        self._note(name, len(kept), list(figures.items()))
+        return kept
+
+    def _note(self, name: str, kept: int, items: t.Sequence[t.Any]) -> None:
+        if kept < len(items):
+            self._cut[name] = kept, len(items)
+            for item in items:
+                self._write(name, item)
+
+    def warnings(self, where: str) -> list[str]:
+        """Return what to say of what was cut beyond `limit`."""
+        cut = [f"{name} with {kept} of {count}" for name, (kept, count) in self._cut.items()]
+        if not cut:
+            return []
+        return [
+            f"{where}: all would be too long for a result; it has {', '.join(cut)}. Option dest "
+            "takes the rest."
+        ]
+
     @property
     def line_count(self) -> int:
         """How many items all lists have."""
         return sum(self.counts.values())
+
+    def _write(self, name: str, item: t.Any) -> None:
+        self.counts[name] += 1
+        if self._target is not None:
+            line = {"list": name, "item": item}
+            self._target.write(json.dumps(line).encode("utf-8") + b"\n")
+
+
+def highest(
+    figures: t.Mapping[str, _Figure],
+    most_bytes: int,
+    *,
+    always: t.Container[str] = (),
+    rank: t.Callable[[_Figure], int] = _itself,
+) -> dict[str, _Figure]:
+    """Return the highest figures that fit, in the order that they had."""
+    ranked = sorted(
+        figures.items(), key=lambda pair: (pair[0] in always, rank(pair[1])), reverse=True
+    )
+    kept = dict(_fitting(ranked, most_bytes))
+    return {name: figure for name, figure in figures.items() if name in kept}
+
+
+def _size(item: t.Any) -> int:
+    return len(json.dumps(item)) + len(", ")
+
+
+def _fitting(items: t.Sequence[_Item], most_bytes: int) -> list[_Item]:
+    kept = []
+    for item in items:
+        most_bytes -= _size(item)
+        if most_bytes < 0:
+            break
+        kept.append(item)
+    return kept
 
 
 @contextlib.contextmanager

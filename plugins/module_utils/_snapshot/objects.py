@@ -9,6 +9,7 @@ import json
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _query
+from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
@@ -19,7 +20,7 @@ if t.TYPE_CHECKING:
 
     Node = _query.Node
 
-__all__ = ["ObjectQuery", "describe", "show_key"]
+__all__ = ["FIELDS", "ObjectQuery", "describe"]
 
 # Objects are handed to the query in lots of this many.
 _LOT = 2000
@@ -28,19 +29,30 @@ _MOST = 200_000
 _EXAMPLE = "[?resource=='secrets' && size_bytes>`100000`].etcd_key"
 
 
-def show_key(key: bytes) -> str:
-    """Return an etcd key as text; bytes that are not UTF-8 become `\\xNN`."""
-    return key.decode("utf-8", "backslashreplace")
+FIELDS = frozenset(
+    [
+        "etcd_key",
+        "resource",
+        "namespace",
+        "name",
+        "create_revision",
+        "mod_revision",
+        "version",
+        "lease",
+        "size_bytes",
+    ]
+)
+"""What an object has in a query."""
 
 
 def describe(key: bytes, catalogue: Catalogue) -> dict[str, t.Any]:
     """Return which object an etcd key holds; resource is null for what holds none."""
     place = catalogue.find(key)
     return {
-        "etcd_key": show_key(key),
-        "resource": place.group_resource if place else None,
-        "namespace": place.namespace if place else None,
-        "name": place.name if place else None,
+        "etcd_key": shown(key),
+        "resource": shown(place.group_resource) if place else None,
+        "namespace": shown(place.namespace) if place and place.namespace is not None else None,
+        "name": shown(key.rpartition(b"/")[2]) if place else None,
     }
 
 
@@ -71,10 +83,22 @@ class ObjectQuery:
         self._parts: dict[str, tuple[Node, list[t.Any]]] = {}
         self._rest = self._split(self._query.tree)
         self._whole: list[t.Any] = []
-        if _needs_list(self._rest):
+        if any(_readers(self._rest)):
             self._parts = {"": ({"type": "identity", "children": []}, self._whole)}
             self._rest = self._query.tree
         self._lot: list[dict[str, t.Any]] = []
+
+    @property
+    def unknown_fields(self) -> list[str]:
+        """What the expression's filters and projections read of objects, and no object has."""
+        read = {
+            each["value"]
+            for node, _kept in self._parts.values()
+            for child in node["children"][1:]
+            for each in _readers(child)
+            if each["type"] == "field"
+        }
+        return sorted(read - FIELDS)
 
     def visit_batch(self, batch: Batch) -> None:
         """Take the live keys of one page; the catalogue has seen them before."""
@@ -140,16 +164,14 @@ def _is_projection(node: Node) -> bool:
     )
 
 
-def _needs_list(node: Node) -> bool:
-    """Tell whether a node reads the list other than through its parts."""
+def _readers(node: Node) -> t.Iterator[Node]:
+    """Yield what in a node reads what that node is applied to, other than through parts."""
     if node["type"] in ("identity", "current", "field", "index", "slice"):
-        return True
-    if node["type"] in ("part", "expref", "literal"):
-        return False
-    children = [child for child in node.get("children") or [] if isinstance(child, dict)]
-    if node["type"] not in _ALL_SEE_THE_LIST:
-        children = children[:1]
-    return any(_needs_list(child) for child in children)
+        yield node
+    elif node["type"] not in ("part", "expref", "literal"):
+        children = [child for child in node.get("children") or [] if isinstance(child, dict)]
+        for child in children if node["type"] in _ALL_SEE_THE_LIST else children[:1]:
+            yield from _readers(child)
 
 
 def _replaced(node: Node, text: str, kept: list[t.Any]) -> Node:

@@ -31,6 +31,13 @@ def test_apply() -> None:
         ("[::0]", "does not fit the certificates"),
         ("&name", "gives what JSON can't hold"),
         ("[to_number('NaN')]", "gives what JSON can't hold"),
+        ("ceil(to_number('1e999'))", "does not fit the certificates"),
+        ("floor(to_number('1e999'))", "does not fit the certificates"),
+        ('`"\\ud800"`', "gives what JSON can't hold"),
+        ('{"\\ud800": name}', "gives what JSON can't hold"),
+        ('sum(`"\\ud800"`)', "does not fit the certificates"),
+        ("|".join(["[0]"] * 3000), "is nested, or a chain of"),
+        ("a||" * 3000 + "a", "is nested, or a chain of"),
     ],
 )
 def test_what_cannot_be_applied_is_refused_in_words(text: str, words: str) -> None:
@@ -38,3 +45,12 @@ def test_what_cannot_be_applied_is_refused_in_words(text: str, words: str) -> No
         query(text).apply(DATA)
     assert "as in [?days_left < `60`].path" in error.value.hint
     assert len(str(error.value)) < 700
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["not_null(" * 190 + "@" + ")" * 190, "nothing||" * 190 + "@"])
+def test_what_is_deep_is_applied_far_down_the_stack(text: str) -> None:
+    def below(calls: int) -> object:
+        return below(calls - 1) if calls else query(text).apply(DATA)
+
+    assert below(150) == DATA

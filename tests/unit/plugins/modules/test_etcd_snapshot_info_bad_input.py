@@ -61,6 +61,8 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def asked(path: Path, *, names_path: bool = True, **options: t.Any) -> dict[str, t.Any]:
         arguments = {"path": str(path), "spool_dir": str(tmp_path), **options}
+        if "id" in options:
+            del arguments["path"]
         data = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", data)
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
@@ -171,10 +173,21 @@ BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
     "query, an expression": ({"query": "&name"}, "Option query gives what JSON can't hold"),
     "query, a list of them": ({"query": "[&name]"}, "Option query gives what JSON can't hold"),
     "query, not a number": ({"query": "to_number('NaN')"}, "Option query gives what JSON"),
+    "query, infinite": ({"query": "ceil(to_number('1e999'))"}, "Option query does not fit"),
+    "query, half a character": ({"query": '`"\\ud800"`'}, "Option query gives what JSON can't"),
+    "query, a long pipe": ({"query": "|".join(["[0]"] * 3000)}, "Option query is nested"),
+    "query, a long chain": ({"query": "a||" * 3000 + "a"}, "Option query is nested"),
+    "query, as deep as can be": ({"query": "abs(" * 190 + "@" + ")" * 190}, "does not fit the obj"),
+    "etcd_version, long": ({"etcd_version": "3.5." + "9" * 5000}, "is no version of etcd"),
+    "etcd_version, a wide digit": ({"etcd_version": "3.5.\uff112"}, "is no version of etcd"),
     "hash_revision past the end": ({"hash_revision": 1 << 70}, "cannot be had from this image"),
     "hash_revision below 0": ({"hash_revision": -5}, "cannot be had from this image"),
     "compare_to a folder": ({"compare_to": "/proc"}, "Snapshot /proc cannot be read: it is a fold"),
     "compare_to a device": ({"compare_to": "/dev/zero"}, "Snapshot /dev/zero cannot be read"),
+    "compare_to of a home": ({"compare_to": "~/x.db"}, "name a file by its absolute path."),
+    "compare_to in a folder": ({"compare_to": "x.db"}, "Option compare_to is 'x.db'"),
+    "id that is a path": ({"id": "/a.db"}, "name a file by its absolute path in option path."),
+    "id that is none": ({"id": "x"}, "Option id is 'x': neither latest nor the ID"),
     "identities that are none": ({"identities": ["/dev/zero"]}, "Identity file /dev/zero holds no"),
 }
 
@@ -187,6 +200,22 @@ def test_bad_options_are_named(tmp_path: Path, keys: Keys, ask: Ask, name: str) 
     path.write_bytes(_sealed(IMAGE, keys.recipient))
     said = ask(path, **{"identities": [keys.identity], "names_path": False, **options})
     assert said["failed"] and finding in said["msg"], said["msg"]
+
+
+@pytest.mark.parametrize("query", ["", " \n"])
+def test_blank_query_is_none(tmp_path: Path, ask: Ask, query: str) -> None:
+    (tmp_path / "db").write_bytes(IMAGE)
+    said = ask(tmp_path / "db", query=query)
+    assert not said.get("failed") and "query_result" not in said
+
+
+def test_doubts_are_warned_of(tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "db").write_bytes(IMAGE)
+    said = ask(tmp_path / "db", etcd_prefix="/nothing", query="[?nme=='x']")
+    # Texts or, by ansible-core's version, what wraps them.
+    first, second = map(json.dumps, said["warnings"])
+    assert f"{tmp_path}/db: no object lies under etcd_prefix '/nothing'" in first
+    assert "option query reads 'nme', which no object has" in second
 
 
 def test_path_of_nothing_is_no_file(ask: Ask) -> None:

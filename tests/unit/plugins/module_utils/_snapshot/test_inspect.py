@@ -199,6 +199,36 @@ def test_comparison_tells_added_changed_and_removed(tmp_path: Path) -> None:
     assert [same[f"{kind}_count"] for kind in ("added", "changed", "removed")] == [0, 0, 0]
 
 
+def test_resource_whose_group_is_told_last_has_one_name(tmp_path: Path) -> None:
+    """Thousands of encrypted objects of an unknown resource, then a clear one that names it."""
+    sealed = [
+        (f"/registry/gadgets/ns/a{n:04}", b"k8s:enc:aescbc:v1:k:" + b"x" * 200, n, n, 1)
+        for n in range(2, 3002)
+    ]
+    pod, gone = ("/registry/pods/ns/p", b"v", 1, 1, 1), ("/registry/gadgets/b/z", b"v", 1, 1, 1)
+    clear = b'{"apiVersion":"example.org/v1","kind":"Gadget"}'
+    (tmp_path / "before").write_bytes(image([gone]))
+    (tmp_path / "after").write_bytes(
+        image([pod, *sealed, ("/registry/gadgets/ns/z", clear, 4000, 4000, 1)])
+    )
+    for query, want in (
+        ("[?resource=='example.org/gadgets'] | length(@)", 3001),
+        ("[?resource=='gadgets'] | length(@)", 0),
+        ("[*].resource | [1]", "example.org/gadgets"),
+        ("length(@)", 3002),
+    ):
+        found, lists = look(tmp_path / "after", compare_to=tmp_path / "before", query=query)
+        assert found.query is not None and found.query.answer == want, query
+    assert found.catalogue.counts == {"example.org/gadgets": 3001, "pods": 1}
+    assert found.difference is not None
+    assert found.difference["resources"] == {
+        "example.org/gadgets": {"added": 3001, "changed": 0, "removed": 1},
+        "pods": {"added": 1, "changed": 0, "removed": 0},
+    }
+    assert {item["resource"] for item in lists.first("added")} == {"pods", "example.org/gadgets"}
+    assert lists.counts["added"] == found.difference["added_count"] == 3002
+
+
 def test_growth_names_the_large_the_rewritten_and_the_history(tmp_path: Path) -> None:
     long_name = "/registry/configmaps/a/" + "n" * 150  # a length of two varint bytes
     rows: list[Row] = [(key_of(n), b"v" * 50, n + 2, n + 2, 1) for n in range(300)]
@@ -226,6 +256,56 @@ def test_growth_names_the_large_the_rewritten_and_the_history(tmp_path: Path) ->
         len(writer.key_value(key.encode(), value, create, mod, version))
         for key, value, create, mod, version in [rows[0], *rows[300:378]]
     ) + len(writer.key_value(key_of(0).encode(), b"", 0, 0, 0))
+
+
+def test_prefix_without_objects_is_doubted(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(
+        image(
+            [("/openshift.io/x/y", b"v", 2, 2, 1)]
+            + [(f"/kubernetes.io/pods/a/{n}", b"v", n, n, 1) for n in range(3, 10)]
+        )
+    )
+    (doubt,) = look(tmp_path / "db")[0].warnings
+    assert "no object lies under etcd_prefix '/registry'; 7 of 8 keys" in doubt
+    assert "under /kubernetes.io." in doubt
+    (tmp_path / "db").write_bytes(image([("key", b"v", 2, 2, 1)]))
+    assert "1 of 1 keys lie under no path" in look(tmp_path / "db")[0].warnings[0]
+    (tmp_path / "db").write_bytes(image([]))
+    assert look(tmp_path / "db")[0].warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown"),
+    [
+        ("[?nme=='x']", ["nme"]),
+        ("[?nme=='x' && contains(Name, 'y')].name | [0]", ["Name", "nme"]),
+        ("[*].{key: etcd_key, kind: kind}", ["kind"]),
+        ("{a: `1`, b: length([?resource=='pods'].sizeBytes)}", ["sizeBytes"]),
+        ("[?resource=='pods'].{n: name} | [?n=='x'].m", []),
+        ("[*].lease.nothing", []),
+        ("map(&nothing, [?version>`9`])", []),
+        ("[?contains(@.nothing || '', 'x')]", []),
+        (f"[?{' && '.join(sorted(objects.FIELDS))}]", []),
+    ],
+)
+def test_field_that_no_object_has_is_doubted(query: str, unknown: list[str], db: Path) -> None:
+    doubts = look(db, query=query)[0].warnings
+    assert len(doubts) == bool(unknown)
+    for name in unknown:
+        assert repr(name) in doubts[0] and "they have create_revision, etcd_key" in doubts[0]
+
+
+def test_fields_are_those_of_an_object(plain: list[dict[str, t.Any]]) -> None:
+    assert set(plain[0]) == objects.FIELDS
+
+
+@pytest.mark.parametrize("size", [127, 128, 16383, 16384, 20000])
+def test_growth_finds_keys_of_any_length(size: int, tmp_path: Path) -> None:
+    key = "/registry/roles/a/".ljust(size, "x")
+    (tmp_path / "db").write_bytes(image([(key, b"value", 2, 9, 5)]))
+    _found, lists = look(tmp_path / "db")
+    assert [item["version"] for item in lists.first("most_rewritten")] == [5]
+    assert [item["size_bytes"] for item in lists.first("largest")] == [5]
 
 
 def test_lists_go_whole_to_a_file(tmp_path: Path) -> None:
