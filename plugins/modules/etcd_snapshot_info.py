@@ -13,6 +13,8 @@ description:
     tells its revisions, hashes, members, versions and Kubernetes objects.
   - What is sealed is opened with O(identities), on the controller; a plain file can be read on any host. An entry of an archive
     is read only once its signature and the sha256 of its files hold.
+  - A plain file is read where it lies, and must not change meanwhile. Where it does, or gets shorter, or its disk fails, the module
+    fails and says so. What is compressed or sealed is read from a copy in O(spool_dir).
   - Never shows a value. Names of objects are in the result; they are secrets to some.
 version_added: 0.1.0
 author:
@@ -412,6 +414,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec,
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, store
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import opened
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.apart import apart
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspect import (
     Wish,
     inspect,
@@ -450,6 +453,13 @@ def action(call: _module.Call) -> _module.Outcome:
         raise OptionInvalid(
             f"Option etcd_version {version!r} is no version of etcd.", hint="Write it as in 3.5.12."
         )
+    return apart(
+        lambda: _read(params, call.check_mode),
+        reads=[each for each in (_asked(params), params["compare_to"]) if each],
+    )
+
+
+def _read(params: t.Mapping[str, t.Any], check_mode: bool) -> _module.Outcome:
     compared = None
     if params["compare_to"]:
         with _open(params["compare_to"], params) as older:
@@ -458,13 +468,13 @@ def action(call: _module.Call) -> _module.Outcome:
         etcd_prefix=params["etcd_prefix"],
         hash_revision=params["hash_revision"],
         hash_compact_revision=params["hash_compact_revision"],
-        etcd_version=version and version.lstrip("v"),
+        etcd_version=params["etcd_version"] and params["etcd_version"].lstrip("v"),
         query=params["query"],
     )
-    dest = None if call.check_mode else params["dest"]
+    dest = None if check_mode else params["dest"]
     spare = [*params["identities"], *([compared.where] if compared else [])]
     with (
-        _open(params["id"] if params["path"] is None else params["path"], params) as snapshot,
+        _open(_asked(params), params) as snapshot,
         open_lists(params["limit"], dest, spare=(snapshot.where, *spare)) as lists,
     ):
         result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
@@ -476,6 +486,10 @@ def action(call: _module.Call) -> _module.Outcome:
     if dest:
         result["dest"] = {"path": dest, "line_count": lists.line_count}
     return _module.Outcome(result, warnings=warnings)
+
+
+def _asked(params: t.Mapping[str, t.Any]) -> str:
+    return t.cast(str, params["id"] if params["path"] is None else params["path"])
 
 
 def _open(

@@ -23,6 +23,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node.holders im
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.journal import Entry, Journal
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.locks import host_lock
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.apart import apart
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.opened import (
     Opened,
     open_path,
@@ -177,7 +178,9 @@ def _stage(
     tool = tool_of(options)
     worn = worn_of(options, data)
     with _opened(options) as opened:
-        image = look_into(opened, etcd_prefix=options.etcd_prefix)
+        image = apart(
+            lambda: look_into(opened, etcd_prefix=options.etcd_prefix), reads=[opened.where]
+        )
         wish = Wish(
             id=new,
             membership=membership,

@@ -155,6 +155,7 @@ def read_older(opened: Opened) -> Compared:
     """Read what a comparison needs of the older snapshot."""
     older = Older()
     summary = read_image(opened.database, visit_batch=older.visit_batch)
+    opened.check_unchanged()
     return Compared(opened.where, summary.current_revision, older)
 
 
@@ -162,8 +163,8 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     """Prove a snapshot's structure and read it.
 
     :raises DatabaseInvalid: it breaks bbolt's format or etcd's.
-    :raises SnapshotInvalid: `hash_revision` is not in it, or it is compacted past
-        `hash_compact_revision`.
+    :raises SnapshotInvalid: `hash_revision` is not in it, it is compacted past
+        `hash_compact_revision`, or its file was changed meanwhile.
     :raises OptionInvalid: the query can't be used.
     """
     catalogue = Catalogue(wish.etcd_prefix)
@@ -206,7 +207,7 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
             "compared_revision": compared.revision,
             **_told(by_resource, lists),
         }
-    return Inspection(
+    found = Inspection(
         summary=summary,
         catalogue=catalogue,
         checks=_checks(opened),
@@ -216,6 +217,8 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         query=_answer(query, lists) if query else None,
         difference=told,
     )
+    opened.check_unchanged()
+    return found
 
 
 def _check_compact_revision(asked: int | None, summary: ImageSummary) -> None:

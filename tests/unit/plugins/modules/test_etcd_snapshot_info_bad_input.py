@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -19,69 +18,18 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-import pyrage
 import pytest
 import zstandard
-from ansible.module_utils import basic
-from unit.fixtures import damage, reading, rich, snapshots
+from unit.fixtures import damage, rich, snapshots
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
 from ansible_collections.controlplane.etcd.plugins.modules import etcd_snapshot_info
 
 if t.TYPE_CHECKING:
     from conftest import Reliability
+    from unit.fixtures.asking import Ask, Keys
 
 IMAGE = snapshots.image("3.6.16/auth")
-_RETURNS = ("checks", "file", "growth", "kubernetes", "members", "snapshot")
-
-
-class Keys(t.NamedTuple):
-    """A recipient, its identity file, and another one's."""
-
-    recipient: str
-    identity: str
-    other: str
-
-
-Ask = t.Callable[..., dict[str, t.Any]]
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    found = [pyrage.x25519.Identity.generate() for _turn in range(2)]
-    paths = [tmp_path / f"identity{number}" for number in range(2)]
-    for path, identity in zip(paths, found):
-        path.write_text(f"{identity}\n")
-    return Keys(str(found[0].to_public()), str(paths[0]), str(paths[1]))
-
-
-@pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run the module's main() with options, within a deadline; return its JSON."""
-
-    def asked(path: Path, *, names_path: bool = True, **options: t.Any) -> dict[str, t.Any]:
-        arguments = {"path": str(path), "spool_dir": str(tmp_path), **options}
-        data = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
-        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", data)
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-        try:
-            with reading.deadline(), pytest.raises(SystemExit) as ended:
-                etcd_snapshot_info.main()
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        said = json.loads(capsys.readouterr().out)
-        assert bool(said.get("failed")) is bool(ended.value.code)
-        if said.get("failed"):
-            assert not names_path or (str(path) in said["msg"] and said["error"]["path"])
-            assert said["error"]["kind"] and said["error"]["hint"]
-            assert len(said["msg"]) < 1500
-        else:
-            assert set(_RETURNS) <= set(said)
-        return t.cast("dict[str, t.Any]", said)
-
-    return asked
 
 
 def _sealed(clear: bytes, *recipients: str) -> bytes:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import typing as t
@@ -17,7 +18,9 @@ from unit.fixtures import bolt_writer as writer
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
     OptionInvalid,
+    SnapshotInvalid,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._restore.image import look_into
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import objects, opened
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspect import (
     Inspection,
@@ -29,6 +32,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed
     Lists,
     open_lists,
 )
+
+if t.TYPE_CHECKING:
+    from conftest import Reliability
 
 Row = tuple[str, bytes, int, int, int]
 
@@ -246,3 +252,35 @@ def test_lists_need_a_place_for_a_file(name: str, tmp_path: Path) -> None:
         pass
     assert dest in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_contents_that_no_sha256_was_taken_of_are_not_told(
+    tmp_path: Path, reliability: Reliability
+) -> None:
+    """Other bytes in a value, after the file was opened and summed: its structure is as good."""
+    path = tmp_path / "snapshot.db"
+    data = image(ROWS)
+    path.write_bytes(data + hashlib.sha256(data).digest())
+    os.utime(path, (0, 0))
+    readings: list[t.Callable[[opened.Opened], object]] = [
+        lambda found: inspect(found, Wish("/registry"), None, Lists(10, None)),
+        read_older,
+        lambda found: look_into(found, etcd_prefix="/registry"),
+    ]
+    for read in readings:
+        with opened.open_path(
+            str(path), opened.Keys((), str(tmp_path)), skip_hash_check=False
+        ) as found:
+            with path.open("r+b") as file:
+                file.seek(data.index(b"v" * 50))
+                file.write(b"other")
+            with pytest.raises(SnapshotInvalid, match=f"{path} was changed while") as error:
+                read(found)
+        path.write_bytes(data + hashlib.sha256(data).digest())
+        os.utime(path, (0, 0))
+    reliability(
+        "a snapshot is written to between its sha256 and the reading of its contents",
+        "etcd_snapshot_info and etcd_restore fail; nothing of it is told",
+        area="content",
+        message=str(error.value).replace(str(path), "/var/backups/etcd/a.db"),
+    )
