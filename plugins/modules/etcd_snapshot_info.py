@@ -77,10 +77,11 @@ options:
     default: 10
   dest:
     description:
-      - File to write the whole lists to, one JSON object a line, with the C(list) that it belongs to and its C(item). Mode 0600.
-        C(largest) and C(most_rewritten) have O(limit) items there, too.
-        Not written in check mode. A file that this module reads is not overwritten. If omitted, what is over O(limit) is not
-        told.
+      - File to write the whole lists to, as an absolute path, one JSON object a line, with the C(list) that it belongs to and its
+        C(item). Mode 0600. C(largest) and C(most_rewritten) have O(limit) items there, too.
+      - A file that is there is replaced. A file that this module reads, one in O(archive) or in the folder of an archive's entry, a
+        link and what is no file are refused, also in check mode, in which nothing is written.
+      - If omitted, what is over O(limit) is not told.
     type: path
 extends_documentation_fragment:
   - controlplane.etcd._archive
@@ -407,7 +408,6 @@ error:
 """
 
 import contextlib
-import re
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
@@ -420,7 +420,10 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspec
     inspect,
     read_older,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import open_lists
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import (
+    check_dest,
+    open_lists,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.report import report
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -448,34 +451,30 @@ def action(call: _module.Call) -> _module.Outcome:
         raise OptionInvalid(
             f"Option limit is {params['limit']}.", hint="Set 0 to 1000, and dest for long lists."
         )
-    version = params["etcd_version"]
-    if version and not re.fullmatch(r"v?3\.\d+\.\d+(-.*)?", version):
-        raise OptionInvalid(
-            f"Option etcd_version {version!r} is no version of etcd.", hint="Write it as in 3.5.12."
-        )
-    return apart(
-        lambda: _read(params, call.check_mode),
-        reads=[each for each in (_asked(params), params["compare_to"]) if each],
-    )
-
-
-def _read(params: t.Mapping[str, t.Any], check_mode: bool) -> _module.Outcome:
-    compared = None
-    if params["compare_to"]:
-        with _open(params["compare_to"], params) as older:
-            compared = read_older(older)
     wish = Wish(
         etcd_prefix=params["etcd_prefix"],
         hash_revision=params["hash_revision"],
         hash_compact_revision=params["hash_compact_revision"],
-        etcd_version=params["etcd_version"] and params["etcd_version"].lstrip("v"),
+        etcd_version=params["etcd_version"],
         query=params["query"],
     )
-    dest = None if check_mode else params["dest"]
-    spare = [*params["identities"], *([compared.where] if compared else [])]
+    wish.check()
+    if params["dest"] is not None:
+        check_dest(params["dest"], spare=_files_read(params), archive=params["archive"])
+    return apart(
+        lambda: _read(wish, params, None if call.check_mode else params["dest"]),
+        reads=[each for each in (_asked(params), params["compare_to"]) if each],
+    )
+
+
+def _read(wish: Wish, params: t.Mapping[str, t.Any], dest: str | None) -> _module.Outcome:
+    compared = None
+    if params["compare_to"]:
+        with _open(params["compare_to"], params) as older:
+            compared = read_older(older)
     with (
         _open(_asked(params), params) as snapshot,
-        open_lists(params["limit"], dest, spare=(snapshot.where, *spare)) as lists,
+        open_lists(params["limit"], dest) as lists,
     ):
         result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
         warnings = [
@@ -490,6 +489,12 @@ def _read(params: t.Mapping[str, t.Any], check_mode: bool) -> _module.Outcome:
 
 def _asked(params: t.Mapping[str, t.Any]) -> str:
     return t.cast(str, params["id"] if params["path"] is None else params["path"])
+
+
+def _files_read(params: t.Mapping[str, t.Any]) -> list[str]:
+    single = ("path", "compare_to", "signing_key")
+    found = [*params["identities"], *params["allowed_signers"], *(params[name] for name in single)]
+    return [path for path in found if path]
 
 
 def _open(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import json
+import re
 import typing as t
 from collections import Counter
 
@@ -48,6 +49,17 @@ class Wish:
     hash_compact_revision: int | None = None
     etcd_version: str | None = None
     query: str | None = None
+
+    def check(self) -> None:
+        """Refuse what no snapshot can answer.
+
+        :raises OptionInvalid: there is something of that kind.
+        """
+        if self.etcd_version and not re.fullmatch(r"v?3\.\d+\.\d+(-.*)?", self.etcd_version):
+            raise OptionInvalid(
+                f"Option etcd_version {self.etcd_version!r} is no version of etcd.",
+                hint="Write it as in 3.5.12.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,12 +199,12 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         if difference:
             difference.visit_batch(batch)
 
-    version = wish.etcd_version
+    version = wish.etcd_version and wish.etcd_version.lstrip("v")
     summary = read_image(
         opened.database,
         hash_revision=wish.hash_revision,
         hash_compact_revision=wish.hash_compact_revision,
-        skip_compacted_tombstones=version is None or not counts_compacted_tombstones(version),
+        skip_compacted_tombstones=not version or not counts_compacted_tombstones(version),
         visit_batch=visit,
     )
     _check_compact_revision(wish.hash_compact_revision, summary)

@@ -152,17 +152,30 @@ def test_compact_revision_before_the_own_is_refused(tmp_path: Path, ask: Ask, as
     assert ask(path, hash_compact_revision=69)["snapshot"] == ask(path)["snapshot"]
 
 
-@pytest.mark.parametrize("name", ["data.db.zst.age", "older.db", "identity0", "link", "./older.db"])
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["data.db.zst.age", "older.db", "identity0", "link", "./older.db", "signers", "signing_key"],
+)
 def test_dest_never_takes_the_place_of_what_is_read(
-    tmp_path: Path, keys: Keys, ask: Ask, name: str
+    tmp_path: Path, keys: Keys, ask: Ask, name: str, check: bool
 ) -> None:
     path, older = tmp_path / "data.db.zst.age", tmp_path / "older.db"
+    for each in ("signers", "signing_key"):
+        (tmp_path / each).write_text("ssh-ed25519 AAAA")
     path.write_bytes(_sealed(IMAGE, keys.recipient))
     older.write_bytes(IMAGE)
     (tmp_path / "link").symlink_to(older)
     before = {each: each.read_bytes() for each in tmp_path.iterdir()}
     dest = f"{tmp_path}/{name}"
-    options = {"identities": [keys.identity], "compare_to": str(older), "dest": dest}
+    options: dict[str, t.Any] = {
+        "identities": [keys.identity],
+        "compare_to": str(older),
+        "dest": dest,
+        "allowed_signers": [f"{tmp_path}/signers"],
+        "signing_key": f"{tmp_path}/signing_key",
+        "_ansible_check_mode": check,
+    }
     said = ask(path, names_path=False, **options)
     assert said["error"]["kind"] == "option_invalid" and dest in said["msg"]
     assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before

@@ -30,6 +30,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspec
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import (
     Lists,
+    check_dest,
     open_lists,
 )
 
@@ -244,14 +245,47 @@ def test_lists_go_whole_to_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "lists.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("name", ["", "nothing/here", "pipe"])
+@pytest.mark.parametrize("name", ["", ".", "nothing/here", "folder/", "pipe", "link", "/proc/1/x"])
 def test_lists_need_a_place_for_a_file(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    dest = str(tmp_path / name)
-    with pytest.raises(ArchiveError, match="cannot be written") as error, open_lists(2, dest):
-        pass
+    (tmp_path / "link").symlink_to("elsewhere")
+    before = sorted(tmp_path.iterdir())
+    dest = os.path.join(tmp_path, name)
+    with pytest.raises(ArchiveError, match="cannot be written") as error:
+        if name != "/proc/1/x":
+            check_dest(dest, spare=(), archive=None)
+        else:  # where permissions alone do not tell
+            with open_lists(2, dest):
+                pass
     assert dest in str(error.value)
-    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("dest", ["", "lists.jsonl", "./lists.jsonl", "/tmp/a\0b"])
+def test_lists_need_an_absolute_path(dest: str) -> None:
+    with pytest.raises(OptionInvalid, match="is no absolute path"):
+        check_dest(dest, spare=(), archive=None)
+
+
+def test_lists_go_to_no_archive(tmp_path: Path) -> None:
+    entry = tmp_path / "archive" / "prod" / "20261123T145000Z-7c9e1a2b"
+    entry.mkdir(parents=True)
+    (entry / "manifest.json").write_text("{}")
+    (tmp_path / "way").symlink_to(entry)
+    archive = str(tmp_path / "archive")
+    for dest, given in (
+        (entry / "manifest.json", archive),
+        (entry / "manifest.json", None),
+        (entry / "new", None),
+        (tmp_path / "way" / "new", None),
+        (entry.parent / "new", archive),
+        (tmp_path / "archive" / "new", f"{archive}/"),
+        (tmp_path / "archive" / ".." / "archive" / "new", archive),
+    ):
+        with pytest.raises(OptionInvalid, match="lies in an archive") as error:
+            check_dest(str(dest), spare=(), archive=given)
+        assert str(dest) in str(error.value)
+    check_dest(str(tmp_path / "archive.jsonl"), spare=(), archive=archive)
 
 
 def test_contents_that_no_sha256_was_taken_of_are_not_told(
