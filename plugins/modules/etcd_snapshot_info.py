@@ -408,6 +408,7 @@ error:
 """
 
 import contextlib
+import dataclasses
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module
@@ -451,13 +452,7 @@ def action(call: _module.Call) -> _module.Outcome:
         raise OptionInvalid(
             f"Option limit is {params['limit']}.", hint="Set 0 to 1000, and dest for long lists."
         )
-    wish = Wish(
-        etcd_prefix=params["etcd_prefix"],
-        hash_revision=params["hash_revision"],
-        hash_compact_revision=params["hash_compact_revision"],
-        etcd_version=params["etcd_version"],
-        query=params["query"],
-    )
+    wish = Wish(**{each.name: params[each.name] for each in dataclasses.fields(Wish)})
     wish.check()
     if params["dest"] is not None:
         check_dest(params["dest"], spare=_files_read(params), archive=params["archive"])
@@ -472,10 +467,7 @@ def _read(wish: Wish, params: t.Mapping[str, t.Any], dest: str | None) -> _modul
     if params["compare_to"]:
         with _open(params["compare_to"], params) as older:
             compared = read_older(older)
-    with (
-        _open(_asked(params), params) as snapshot,
-        open_lists(params["limit"], dest) as lists,
-    ):
+    with _open(_asked(params), params) as snapshot, open_lists(params["limit"], dest) as lists:
         result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
         warnings = [
             f"{snapshot.where}: {check['detail']}; do not restore it."

@@ -123,7 +123,13 @@ BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
     "hash_revision below 0": ({"hash_revision": -5}, "cannot be had from this image"),
     "compare_to a folder": ({"compare_to": "/proc"}, "Snapshot /proc cannot be read: it is a fold"),
     "compare_to a device": ({"compare_to": "/dev/zero"}, "Snapshot /dev/zero cannot be read"),
-    "identities that are none": ({"identities": ["/dev/zero"]}, "Identity file /dev/zero holds no"),
+    "identities that are no file": (
+        {"identities": ["/dev/zero"]},
+        "Identity file /dev/zero cannot be read on the controller: it is no regular file",
+    ),
+    "identities with a NUL": ({"identities": ["/a\0b"]}, "on the controller: No such file"),
+    "compare_to with a NUL": ({"compare_to": "/a\0b"}, "cannot be opened: "),
+    "dest with a NUL": ({"dest": "/a\0b"}, "Option dest is "),
 }
 
 
