@@ -35,7 +35,7 @@ options:
   skip_hash_check:
     description:
       - Whether a file whose last 32 bytes are not the sha256 of its image is read all the same, as far as its structure allows.
-        The check is V(failed) then. A database file of etcd's own has no such bytes, and is read in either case.
+        The check is V(failed) then, and a warning says so; of O(compare_to), too. A database file of etcd's own has no such bytes, and is read in either case.
     type: bool
     default: false
   etcd_prefix:
@@ -46,12 +46,12 @@ options:
   hash_revision:
     description:
       - The revision to compute HashKV at, for comparing with C(etcdctl endpoint hashkv --rev). From the compact revision to the
-        newest one. If omitted, the newest one.
+        newest one. If omitted or V(0), as C(etcdctl) has it, the newest one.
     type: int
   hash_compact_revision:
     description:
       - The compact revision of the member that is compared with, if it has compacted since; no lower one than the snapshot's
-        own. If omitted, that.
+        own. V(-1) if it never has. If omitted, the snapshot's own.
     type: int
   etcd_version:
     description:
@@ -68,7 +68,8 @@ options:
   compare_to:
     description:
       - An older snapshot, as an absolute path, or as the ID of an entry of O(archive) or V(latest). RV(difference) tells what was
-        added, changed and removed since.
+        added, changed and removed since. A warning says if it has the higher revision, or is of another cluster by the UID of
+        kube-system.
     type: str
   limit:
     description:
@@ -166,7 +167,7 @@ file:
 checks:
   description:
     - What was looked at, each V(passed), V(not_asked) or, with O(skip_hash_check), V(failed). C(trailer) is V(not_asked) for a
-      file without one. What else fails, fails the module.
+      file without one. C(compared_trailer) is that of O(compare_to). What else fails, fails the module.
   type: list
   elements: dict
   returned: success
@@ -466,17 +467,13 @@ def _read(wish: Wish, params: t.Mapping[str, t.Any], dest: str | None) -> _modul
     compared = None
     if params["compare_to"]:
         with _open(params["compare_to"], params) as older:
-            compared = read_older(older)
+            compared = read_older(older, etcd_prefix=wish.etcd_prefix)
     with _open(_asked(params), params) as snapshot, open_lists(params["limit"], dest) as lists:
-        result = report(snapshot, inspect(snapshot, wish, compared, lists), lists)
-        warnings = [
-            f"{snapshot.where}: {check['detail']}; do not restore it."
-            for check in result["checks"]
-            if check["result"] == "failed"
-        ]
+        found = inspect(snapshot, wish, compared, lists)
+        result = report(snapshot, found, lists)
     if dest:
         result["dest"] = {"path": dest, "line_count": lists.line_count}
-    return _module.Outcome(result, warnings=warnings)
+    return _module.Outcome(result, warnings=found.warnings)
 
 
 def _asked(params: t.Mapping[str, t.Any]) -> str:

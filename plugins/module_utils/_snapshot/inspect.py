@@ -19,6 +19,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
     Catalogue,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.keys import (
+    normalize_prefix,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import (
     ImageSummary,
     read_image,
@@ -60,6 +63,16 @@ class Wish:
                 f"Option etcd_version {self.etcd_version!r} is no version of etcd.",
                 hint="Write it as in 3.5.12.",
             )
+        if (self.hash_revision or 0) < 0:
+            raise OptionInvalid(
+                f"Option hash_revision is {self.hash_revision}, which is no revision.",
+                hint="Set one from 1 on, or 0 for the newest.",
+            )
+        if self.hash_compact_revision is not None and self.hash_compact_revision < -1:
+            raise OptionInvalid(
+                f"Option hash_compact_revision is {self.hash_compact_revision}, which is none.",
+                hint="Set what the member has compacted up to, or -1 if it never has.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +95,7 @@ class Inspection:
     etcd_prefix: str
     query: Answer | None
     difference: dict[str, t.Any] | None
+    warnings: tuple[str, ...]
 
 
 _ROW = 1 << 48
@@ -156,19 +170,38 @@ class _Growth:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """The older snapshot of a comparison."""
+    """The older snapshot of a comparison.
+
+    :param trailer: as `Opened` has it.
+    """
 
     where: str
     revision: int
+    trailer: str
+    kube_system_uid: str | None
     older: Older
 
 
-def read_older(opened: Opened) -> Compared:
+def read_older(opened: Opened, *, etcd_prefix: str) -> Compared:
     """Read what a comparison needs of the older snapshot."""
     older = Older()
-    summary = read_image(opened.database, visit_batch=older.visit_batch)
+    cluster = Catalogue(etcd_prefix)
+    kube_system = normalize_prefix(etcd_prefix) + b"namespaces/kube-system"
+
+    def visit(batch: Batch) -> None:
+        older.visit_batch(batch)
+        if kube_system in batch.keys:
+            cluster.visit_batch(batch)
+
+    summary = read_image(opened.database, visit_batch=visit)
     opened.check_unchanged()
-    return Compared(opened.where, summary.current_revision, older)
+    return Compared(
+        where=opened.where,
+        revision=summary.current_revision,
+        trailer=opened.trailer,
+        kube_system_uid=cluster.kube_system_uid,
+        older=older,
+    )
 
 
 def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists) -> Inspection:
@@ -222,12 +255,13 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
     found = Inspection(
         summary=summary,
         catalogue=catalogue,
-        checks=_checks(opened),
+        checks=_checks(opened, compared),
         history_rows=growth.history_rows,
         history_bytes=growth.history_bytes,
         etcd_prefix=wish.etcd_prefix,
         query=_answer(query, lists) if query else None,
         difference=told,
+        warnings=tuple(_warnings(opened, compared, summary, catalogue)),
     )
     opened.check_unchanged()
     return found
@@ -294,18 +328,46 @@ def _told(by_resource: Counter[tuple[str, str]], lists: Lists) -> dict[str, t.An
     return told
 
 
-def _checks(opened: Opened) -> tuple[Check, ...]:
-    words = {
-        "passed": (Result.PASSED, "the file ends with the sha256 of its image"),
-        "absent": (Result.NOT_ASKED, "no sha256 stands behind the image: a file of etcd's own?"),
-        "failed": (Result.FAILED, "the file does not end with the sha256 of its image"),
-    }
+_TRAILERS = {
+    "passed": (Result.PASSED, "the file ends with the sha256 of its image"),
+    "absent": (Result.NOT_ASKED, "no sha256 stands behind the image: a file of etcd's own?"),
+    "failed": (Result.FAILED, "the file does not end with the sha256 of its image"),
+}
+
+
+def _warnings(
+    opened: Opened, compared: Compared | None, summary: ImageSummary, catalogue: Catalogue
+) -> t.Iterator[str]:
+    failed = _TRAILERS["failed"][1]
+    if opened.trailer == "failed":
+        yield f"{opened.where}: {failed}; do not restore it."
+    if compared is None:
+        return
+    if compared.trailer == "failed":
+        yield f"{compared.where}: {failed}; what differs from it may not be true."
+    here, there = catalogue.kube_system_uid, compared.kube_system_uid
+    if here and there and here != there:
+        yield (
+            f"{opened.where} is of another cluster than {compared.where}: its kube-system has UID "
+            f"{here}, that one's {there}."
+        )
+    if compared.revision > summary.current_revision:
+        yield (
+            f"{compared.where}, which compare_to names as the older one, ends at revision "
+            f"{compared.revision}, {opened.where} at {summary.current_revision}: what is told as "
+            "added may have been removed."
+        )
+
+
+def _checks(opened: Opened, compared: Compared | None) -> tuple[Check, ...]:
     pages = opened.database.page_count
     checks = [
-        Check("trailer", *words[opened.trailer]),
+        Check("trailer", *_TRAILERS[opened.trailer]),
         Check("structure", Result.PASSED, f"{pages} pages walked"),
     ]
     if opened.manifest is not None:
         detail = f"entry {opened.manifest.id} is trusted, and the image is the one that it names"
         checks.append(Check("archive", Result.PASSED, detail))
+    if compared is not None:
+        checks.append(Check("compared_trailer", *_TRAILERS[compared.trailer]))
     return tuple(checks)

@@ -120,7 +120,11 @@ BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
     "query, a list of them": ({"query": "[&name]"}, "Option query gives what JSON can't hold"),
     "query, not a number": ({"query": "to_number('NaN')"}, "Option query gives what JSON"),
     "hash_revision past the end": ({"hash_revision": 1 << 70}, "cannot be had from this image"),
-    "hash_revision below 0": ({"hash_revision": -5}, "cannot be had from this image"),
+    "hash_revision below 0": ({"hash_revision": -5}, "Option hash_revision is -5"),
+    "compact revision below -1": (
+        {"hash_compact_revision": -2},
+        "Option hash_compact_revision is -2",
+    ),
     "compare_to a folder": ({"compare_to": "/proc"}, "Snapshot /proc cannot be read: it is a fold"),
     "compare_to a device": ({"compare_to": "/dev/zero"}, "Snapshot /dev/zero cannot be read"),
     "identities that are no file": (

@@ -70,7 +70,7 @@ def look(path: Path, *, compare_to: Path | None = None, **wish: t.Any) -> tuple[
     compared = None
     if compare_to:
         with opened.open_path(str(compare_to), keys, skip_hash_check=False) as older:
-            compared = read_older(older)
+            compared = read_older(older, etcd_prefix="/registry")
     with (
         opened.open_path(str(path), keys, skip_hash_check=False) as found,
         open_lists(10, None) as lists,
@@ -298,7 +298,7 @@ def test_contents_that_no_sha256_was_taken_of_are_not_told(
     os.utime(path, (0, 0))
     readings: list[t.Callable[[opened.Opened], object]] = [
         lambda found: inspect(found, Wish("/registry"), None, Lists(10, None)),
-        read_older,
+        lambda found: read_older(found, etcd_prefix="/registry"),
         lambda found: look_into(found, etcd_prefix="/registry"),
     ]
     for read in readings:
