@@ -18,6 +18,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import pyrage
 import pytest
 import zstandard
 from unit.fixtures import damage, rich, snapshots
@@ -105,6 +106,15 @@ def test_sealed_file_without_its_identity_is_refused(tmp_path: Path, keys: Keys,
     assert not ask(path, identities=[keys.other, keys.identity]).get("failed")
     assert "no identity is given" in ask(path)["msg"]
     assert "None of the identities given" in ask(path, identities=[keys.other])["msg"]
+
+
+def test_age_without_zstd_inside_is_named(tmp_path: Path, keys: Keys, ask: Ask) -> None:
+    path = tmp_path / "snapshot.db.age"
+    recipient = pyrage.x25519.Recipient.from_str(keys.recipient)
+    for clear in (IMAGE, gzip.compress(IMAGE)):
+        path.write_bytes(pyrage.encrypt(clear, [recipient]))
+        said = ask(path, identities=[keys.identity])
+        assert "There is no zstd inside" in said["msg"] and "age -d -i" in said["msg"]
 
 
 BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
