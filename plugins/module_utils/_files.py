@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 import typing as t
 
@@ -18,7 +20,9 @@ __all__ = [
     "chunks",
     "free_bytes",
     "fsync_directory",
+    "open_regular",
     "part_file",
+    "read_small",
     "sha256_file",
 ]
 
@@ -59,10 +63,36 @@ def chunks(source: t.BinaryIO, size: int = CHUNK_BYTES) -> t.Iterator[bytes]:
         yield piece
 
 
+def open_regular(path: str) -> t.BinaryIO:
+    """Open a file that somebody named: a pipe would have a run wait for ever, a device never end.
+
+    :raises OSError: it can't be opened, or is no regular file; `strerror` says which.
+    """
+    if "\0" in path:  # what no path can hold
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "it is no regular file", path)
+
+
+def read_small(path: str, *, most: int = 1 << 20) -> bytes:
+    """Return the first `most` bytes of a small file.
+
+    :raises OSError: as `open_regular`.
+    """
+    with open_regular(path) as source:
+        return source.read(most)
+
+
 def sha256_file(path: str) -> str:
-    """Return the lower-case hex sha256 of a file, read in pieces."""
+    """Return the lower-case hex sha256 of a regular file, read in pieces."""
     digest = hashlib.sha256()
-    with open(path, "rb") as source:
+    with open_regular(path) as source:
         for piece in chunks(source):
             digest.update(piece)
     return digest.hexdigest()

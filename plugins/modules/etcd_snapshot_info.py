@@ -13,6 +13,8 @@ description:
     tells its revisions, hashes, members, versions and Kubernetes objects.
   - What is sealed is opened with O(identities), on the controller; a plain file can be read on any host. An entry of an archive
     is read only once its signature and the sha256 of its files hold.
+  - A plain file is read where it lies, and must not change meanwhile. Where it does, or gets shorter, or its disk fails, the module
+    fails and says so. What is compressed or sealed is read from a copy in O(spool_dir).
   - Never shows a value. Names of objects are in the result; they are secrets to some.
 version_added: 0.1.0
 author:
@@ -33,7 +35,7 @@ options:
   skip_hash_check:
     description:
       - Whether a file whose last 32 bytes are not the sha256 of its image is read all the same, as far as its structure allows.
-        The check is V(failed) then. A database file of etcd's own has no such bytes, and is read in either case.
+        The check is V(failed) then, and a warning says so; of O(compare_to), too. A database file of etcd's own has no such bytes, and is read in either case.
     type: bool
     default: false
   etcd_prefix:
@@ -44,12 +46,12 @@ options:
   hash_revision:
     description:
       - The revision to compute HashKV at, for comparing with C(etcdctl endpoint hashkv --rev). From the compact revision to the
-        newest one. If omitted, the newest one.
+        newest one. If omitted or V(0), as C(etcdctl) has it, the newest one.
     type: int
   hash_compact_revision:
     description:
       - The compact revision of the member that is compared with, if it has compacted since; no lower one than the snapshot's
-        own. If omitted, that.
+        own. V(-1) if it never has. If omitted, the snapshot's own.
     type: int
   etcd_version:
     description:
@@ -66,7 +68,8 @@ options:
   compare_to:
     description:
       - An older snapshot, as an absolute path, or as the ID of an entry of O(archive) or V(latest). RV(difference) tells what was
-        added, changed and removed since.
+        added, changed and removed since. A warning says if it has the higher revision, or is of another cluster by the UID of
+        kube-system.
     type: str
   limit:
     description:
@@ -76,12 +79,13 @@ options:
     default: 10
   dest:
     description:
-      - File to write the whole lists to, one JSON object a line, with the C(list) that it belongs to and its C(item). Mode 0600.
-        C(largest) and C(most_rewritten) have O(limit) items there, too. What is a dict or a list without O(limit) in the result is
-        there only if that had to be cut, as C(resources), C(secrets), C(encrypted), C(difference_resources) (name and figure
-        each), C(members) and C(alarms).
-        Not written in check mode. A file that this module reads is not overwritten. If omitted, what is over O(limit) is not
-        told.
+      - File to write the whole lists to, as an absolute path, one JSON object a line, with the C(list) that it belongs to and its
+        C(item). Mode 0600. C(largest) and C(most_rewritten) have O(limit) items there, too. What is a dict or a list without
+        O(limit) in the result is there only if that had to be cut, as C(resources), C(secrets), C(encrypted),
+        C(difference_resources) (name and figure each), C(members) and C(alarms).
+      - A file that is there is replaced. A file that this module reads, one in O(archive) or in the folder of an archive's entry, a
+        link and what is no file are refused, also in check mode, in which nothing is written.
+      - If omitted, what is over O(limit) is not told.
     type: path
 extends_documentation_fragment:
   - controlplane.etcd._archive
@@ -166,7 +170,7 @@ file:
 checks:
   description:
     - What was looked at, each V(passed), V(not_asked) or, with O(skip_hash_check), V(failed). C(trailer) is V(not_asked) for a
-      file without one. What else fails, fails the module.
+      file without one. C(compared_trailer) is that of O(compare_to). What else fails, fails the module.
   type: list
   elements: dict
   returned: success
@@ -435,7 +439,7 @@ error:
 """
 
 import contextlib
-import re
+import dataclasses
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _query
@@ -447,7 +451,10 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspec
     inspect,
     read_older,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import open_lists
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import (
+    check_dest,
+    open_lists,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.report import report
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
@@ -475,41 +482,32 @@ def action(call: _module.Call) -> _module.Outcome:
         raise OptionInvalid(
             f"Option limit is {params['limit']}.", hint="Set 0 to 1000, and dest for long lists."
         )
-    version = params["etcd_version"]
-    if version and not re.fullmatch(r"v?3\.[0-9]{1,9}\.[0-9]{1,9}(-.*)?", version):
-        raise OptionInvalid(
-            f"Option etcd_version {version[:60]!r} is no version of etcd.",
-            hint="Write it as in 3.5.12.",
-        )
+    asked = {each.name: params[each.name] for each in dataclasses.fields(Wish)}
+    wish = Wish(**{**asked, "query": _query.given(params["query"])})
+    wish.check()
+    if params["dest"] is not None:
+        check_dest(params["dest"], spare=_files_read(params), archive=params["archive"])
+    dest = None if call.check_mode else params["dest"]
     compared = None
     if params["compare_to"]:
         with _open("compare_to", params) as older:
-            compared = read_older(older)
-    wish = Wish(
-        etcd_prefix=params["etcd_prefix"],
-        hash_revision=params["hash_revision"],
-        hash_compact_revision=params["hash_compact_revision"],
-        etcd_version=version and version.lstrip("v"),
-        query=_query.given(params["query"]),
-    )
-    dest = None if call.check_mode else params["dest"]
-    spare = [*params["identities"], *([compared.where] if compared else [])]
+            compared = read_older(older, etcd_prefix=wish.etcd_prefix)
     with (
         _open("id" if params["path"] is None else "path", params) as snapshot,
-        open_lists(params["limit"], dest, spare=(snapshot.where, *spare)) as lists,
+        open_lists(params["limit"], dest) as lists,
     ):
         found = inspect(snapshot, wish, compared, lists)
         result = report(snapshot, found, lists)
-        warnings = [
-            f"{snapshot.where}: {check['detail']}; do not restore it."
-            for check in result["checks"]
-            if check["result"] == "failed"
-        ]
-        warnings += [f"{snapshot.where}: {doubt}" for doubt in found.warnings]
-        warnings += lists.warnings(snapshot.where)
+        warnings = [*found.warnings, *lists.warnings(snapshot.where)]
     if dest:
         result["dest"] = {"path": dest, "line_count": lists.line_count}
     return _module.Outcome(result, warnings=warnings)
+
+
+def _files_read(params: t.Mapping[str, t.Any]) -> list[str]:
+    single = ("path", "compare_to", "signing_key")
+    found = [*params["identities"], *params["allowed_signers"], *(params[name] for name in single)]
+    return [path for path in found if path]
 
 
 def _open(

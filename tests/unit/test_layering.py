@@ -27,7 +27,7 @@ ROOMS = [
     ["_retention", "_pki"],
     ["_node", "_etcd", "_kubernetes", "_mvcc"],
     ["_bbolt"],
-    ["_files", "_query", "_protobuf"],
+    ["_files", "_query", "_protobuf", "_mapped"],
     ["_yaml"],
     ["_deps"],
     ["_time", "_text"],

@@ -11,7 +11,7 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
+from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
     load_identities,
 )
@@ -59,8 +59,7 @@ def keys_at_hand(paths: t.Sequence[str]) -> list[Key]:
 def _ssh_recipient(path: str) -> str | None:
     """Return the public half of an ssh key file; one behind a passphrase shows it, too."""
     try:
-        with open(path, "rb") as source:
-            data = source.read(1 << 20)
+        data = _files.read_small(path)
     except OSError:
         return None
     match = _OPENSSH.search(data)

@@ -218,8 +218,7 @@ def load_identities(paths: t.Sequence[str]) -> tuple[t.Any, ...]:
     found: list[t.Any] = []
     for path in paths:
         try:
-            with open(path, "rb") as source:
-                data = source.read(1 << 20)
+            data = _files.read_small(path)
         except OSError as exc:
             raise SealError(
                 f"Identity file {path} cannot be read on the controller: {exc.strerror}.",

@@ -116,8 +116,7 @@ class DirectoryStore:
         """Return a small file whole; None if it is not there."""
         path = self.path(prefix, name)
         try:
-            with open(path, "rb") as source:
-                data = source.read(_SMALL_BYTES + 1)
+            data = _files.read_small(path, most=_SMALL_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
@@ -133,7 +132,7 @@ class DirectoryStore:
         """Open a file for reading."""
         path = self.path(prefix, name)
         try:
-            return open(path, "rb")
+            return _files.open_regular(path)
         except OSError as exc:
             raise self._failed("read", path, exc) from exc
 
@@ -288,7 +287,7 @@ class DirectoryStore:
             self._make(folder)
             part = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.part")
             try:
-                with open(source, "rb") as clear, open(part, "xb") as target:
+                with _files.open_regular(source) as clear, open(part, "xb") as target:
                     os.fchmod(target.fileno(), mode)
                     shutil.copyfileobj(clear, target, _files.CHUNK_BYTES)
                     target.flush()

@@ -16,6 +16,7 @@ __all__ = ["Decompress", "HashingSource", "Source", "Target", "raise_cause"]
 # One slice of zstd input can grow to a block of 128 KiB for every 4 bytes (RFC 8878, section
 # 3.1.1.2.2, RLE_Block): small slices keep the memory bounded.
 _SLICE_BYTES = 1024
+_MAGIC = b"\x28\xb5\x2f\xfd"
 _DAMAGED = "Compare its sha256 with the manifest's, and copy it again."
 
 
@@ -87,9 +88,12 @@ class Decompress:
         self._zstd = zstandard.ZstdDecompressor().decompressobj()
         self._raw = raw
         self._size_bytes = 0
+        self._head = b""
         self.cause: BaseException | None = None
 
     def write(self, data: bytes) -> int:
+        if len(self._head) < len(_MAGIC):
+            self._head += data[: len(_MAGIC)]
         try:
             for start in range(0, len(data), _SLICE_BYTES):
                 self._feed(data[start : start + _SLICE_BYTES])
@@ -114,6 +118,11 @@ class Decompress:
         try:
             clear = self._zstd.decompress(data)
         except self._error as exc:
+            if not self._head.startswith(_MAGIC):
+                raise SealDamaged(
+                    "There is no zstd inside: it was sealed without, or its first bytes are damaged.",
+                    hint=f"What was sealed with age alone, decrypt first: age -d -i IDENTITY. {_DAMAGED}",
+                ) from exc
             raise SealDamaged(f"The compressed file is damaged: {exc}.", hint=_DAMAGED) from exc
         self._raw.write(clear)
         self._size_bytes += len(clear)

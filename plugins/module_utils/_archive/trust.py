@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 import typing as t
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     OptionInvalid,
     TrustError,
@@ -129,8 +130,7 @@ def signing_from_key(path: str) -> Signing:
     :raises TrustError: the file can't be read or holds no ssh key.
     """
     try:
-        with open(path, encoding="utf-8", errors="replace") as source:
-            text = source.read(1 << 20)
+        text = _files.read_small(path).decode("utf-8", "replace")
     except OSError as exc:
         raise TrustError(
             f"Signing key {path} cannot be read on the controller: {exc.strerror}.",
@@ -157,8 +157,8 @@ def signing_from_key(path: str) -> Signing:
 
 def _lines_of(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8") as source:
-            lines = [line.strip() for line in source]
+        with _files.open_regular(path) as source:
+            lines = [line.strip() for line in source.read().decode("utf-8").split("\n")]
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise OptionInvalid(

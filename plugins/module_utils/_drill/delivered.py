@@ -122,7 +122,7 @@ def removable(wish: Wish) -> tuple[str, ...]:
 def _manifest(wish: Wish) -> Manifest:
     path = os.path.join(wish.delivery, _MANIFEST)
     try:
-        with open(path, "rb") as source:
+        with _files.open_regular(path) as source:
             data = source.read()
     except OSError as exc:
         raise OptionInvalid(

@@ -87,7 +87,7 @@ def read_config(delivery: str, identity: str) -> EncryptionConfig:
     clear = io.BytesIO()
     try:
         keys = load_identities([identity]) if path.endswith(".age") else ()
-        with open(path, "rb") as source:
+        with _files.open_regular(path) as source:
             unseal(source, clear, keys)
     except SealDamaged as exc:
         name = os.path.basename(path)

@@ -9,7 +9,7 @@ import dataclasses
 import datetime as dt
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import _deps, _files, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DependencyMissing
 
 __all__ = ["Certificate"]
@@ -33,7 +33,7 @@ class Certificate:
     def from_file(cls, path: str) -> Certificate | None:
         """Read the first certificate of a PEM file; None where that is not possible."""
         try:
-            with open(path, "rb") as source:
+            with _files.open_regular(path) as source:
                 pem = source.read()
             x509 = _deps.load("cryptography.x509")
             return cls._read(x509.load_pem_x509_certificate(pem))

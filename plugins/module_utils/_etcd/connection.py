@@ -13,6 +13,7 @@ import ssl
 import stat
 import urllib.parse
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     CertificateRejected,
     OptionInvalid,
@@ -126,7 +127,7 @@ def _read(path: str | None, what: str, option: str, endpoint: str) -> bytes | No
     if path is None:
         return None
     try:
-        with open(path, "rb") as source:
+        with _files.open_regular(path) as source:
             return source.read()
     except FileNotFoundError as exc:
         raise CertificateRejected(

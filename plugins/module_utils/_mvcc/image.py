@@ -76,7 +76,7 @@ def read_image(
 ) -> ImageSummary:
     """Prove a database's structure, read it and compute its HashKV (etcd, mvcc/hash.go).
 
-    :param hash_revision: hash up to here; the image's current revision if None.
+    :param hash_revision: hash up to here; the image's current revision if None, or 0 as in etcd.
     :param hash_compact_revision: what the other side had compacted; the image's own if None. It
         may be later than the image's, up to `hash_revision`.
     :param skip_compacted_tombstones: leave out a deletion at exactly the compact revision, as
@@ -92,6 +92,7 @@ def read_image(
         if visit_batch is not None:
             raise AssertionError("either visit or visit_batch")
         visit_batch = partial(_visit_each, visit)
+    hash_revision = hash_revision or None
     proof = Proof(database)
     buckets = dict(proof.buckets())
     _check_buckets(buckets)

@@ -50,10 +50,12 @@ def look_into(opened: Opened, *, etcd_prefix: str) -> Image:
     """Prove the structure of a snapshot and read what matters of it.
 
     :raises DatabaseInvalid: it breaks bbolt's format or etcd's.
+    :raises SnapshotInvalid: its file was changed meanwhile.
     """
     started = _time.monotonic()
     catalogue = Catalogue(etcd_prefix)
     summary = read_image(opened.database, visit_batch=catalogue.visit_batch)
+    opened.check_unchanged()
     return Image(
         where=opened.where,
         size_bytes=opened.database.size_bytes,

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import RestoreFailed
+from ansible_collections.controlplane.etcd.plugins.module_utils._mapped import mapped
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.facts import read_facts
 
 if t.TYPE_CHECKING:
@@ -35,10 +35,9 @@ def check_made(places: Places, membership: Membership, tool: Tool) -> tuple[str,
         if not any(name.endswith(ending) for name in _names(folder)):
             raise _not_whole(places, f"{folder} has no file {ending}")
     path = os.path.join(_snap(places), "db")
-    with open(path, "rb") as source:
-        size = os.fstat(source.fileno()).st_size
-        database = Database(mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ))
-    found = [each.id for each in read_facts(dict(database.buckets())).members]
+    with open(path, "rb") as source, mapped(source.fileno(), os.path.getsize(path)) as mapping:
+        facts = read_facts(dict(Database(mapping.memory).buckets()))
+    found = [each.id for each in facts.members]
     wanted = {each.id for each in membership.members}
     if not wanted <= set(found) and tool.minor != "3.4":
         raise _not_whole(

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import json
+import re
 import typing as t
 from collections import Counter
 
@@ -18,6 +18,9 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.catalogue import (
     Catalogue,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._kubernetes.keys import (
+    normalize_prefix,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import (
     ImageSummary,
     read_image,
@@ -25,6 +28,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image impo
 from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
 from .compare import Difference, Older
+from .growth import Growth
 from .listed import highest
 from .objects import FIELDS, ObjectQuery, describe
 from .verify import Check, Result, counts_compacted_tombstones
@@ -50,6 +54,29 @@ class Wish:
     hash_compact_revision: int | None = None
     etcd_version: str | None = None
     query: str | None = None
+
+    def check(self) -> None:
+        """Refuse what no snapshot can answer.
+
+        :raises OptionInvalid: there is something of that kind.
+        """
+        if self.etcd_version and not re.fullmatch(
+            r"v?3\.[0-9]{1,9}\.[0-9]{1,9}(-.*)?", self.etcd_version
+        ):
+            raise OptionInvalid(
+                f"Option etcd_version {self.etcd_version[:60]!r} is no version of etcd.",
+                hint="Write it as in 3.5.12.",
+            )
+        if (self.hash_revision or 0) < 0:
+            raise OptionInvalid(
+                f"Option hash_revision is {self.hash_revision}, which is no revision.",
+                hint="Set one from 1 on, or 0 for the newest.",
+            )
+        if self.hash_compact_revision is not None and self.hash_compact_revision < -1:
+            raise OptionInvalid(
+                f"Option hash_compact_revision is {self.hash_compact_revision}, which is none.",
+                hint="Set what the member has compacted up to, or -1 if it never has.",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,76 +105,10 @@ class Inspection:
     warnings: tuple[str, ...]
 
 
-_ROW = 1 << 48
 # AWX cuts a result at 700,000 bytes, and there is more than this one in it.
 _MOST_ANSWER_BYTES = 64 << 10
 # Hundreds of resources.
 _MOST_NAMESPACE_BYTES = 32 << 10
-# A bound on memory: some MiB.
-_MOST_HISTORY = 20_000
-
-
-class _Top:
-    """The `limit` keys with the highest figures above `least`."""
-
-    def __init__(self, limit: int, *, least: int = 0) -> None:
-        self._heap: list[tuple[int, bytes]] = []
-        self._limit = limit
-        self.least = least
-
-    def add(self, figure: int, key: bytes) -> None:
-        """Take a key whose figure is above `least`."""
-        if len(self._heap) < self._limit:
-            heapq.heappush(self._heap, (figure, key))
-        elif self._heap:
-            heapq.heapreplace(self._heap, (figure, key))
-        if len(self._heap) == self._limit > 0:
-            self.least = self._heap[0][0]
-
-    def sorted(self) -> list[tuple[int, bytes]]:
-        """Return figures and keys, the highest first."""
-        return sorted(self._heap, key=lambda pair: (-pair[0], pair[1]))
-
-
-class _Growth:
-    """Why a database has its size: the largest values, and what is written again and again."""
-
-    def __init__(self, limit: int) -> None:
-        self.largest = _Top(limit)
-        self.versions = _Top(limit, least=1)
-        self.history_rows = 0
-        self.history_bytes = 0
-        # Number of rows << 48 | their bytes: one entry a key.
-        self._history: dict[bytes, int] = {}
-
-    def visit_batch(self, batch: Batch) -> None:
-        """Take one page."""
-        largest, versions, history = self.largest, self.versions, self._history
-        found = batch.growth(largest.least)
-        for key, size in found.large:
-            if size > largest.least:
-                largest.add(size, key)
-        for key, version in found.rewritten:
-            if version > versions.least:
-                versions.add(version, key)
-        for key, size in found.history:
-            history[key] = history.get(key, 0) + _ROW + size
-            self.history_bytes += size
-        self.history_rows += len(found.history)
-        if len(history) > _MOST_HISTORY:
-            self._history = dict(self._ranked()[: _MOST_HISTORY // 2])
-
-    def history(self) -> t.Iterator[tuple[bytes, int, int]]:
-        """Yield key, number and size of past revisions, the largest sizes first.
-
-        Where very many keys have some, those with little are forgotten on the way, so that what is
-        told of a key may be less than there is.
-        """
-        for key, figure in self._ranked():
-            yield key, *divmod(figure, _ROW)
-
-    def _ranked(self) -> list[tuple[bytes, int]]:
-        return sorted(self._history.items(), key=lambda pair: (-(pair[1] % _ROW), pair[0]))
 
 
 class _Changes:
@@ -180,30 +141,50 @@ class _Changes:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """The older snapshot of a comparison."""
+    """The older snapshot of a comparison.
+
+    :param trailer: as `Opened` has it.
+    """
 
     where: str
     revision: int
+    trailer: str
+    kube_system_uid: str | None
     older: Older
 
 
-def read_older(opened: Opened) -> Compared:
+def read_older(opened: Opened, *, etcd_prefix: str) -> Compared:
     """Read what a comparison needs of the older snapshot."""
     older = Older()
-    summary = read_image(opened.database, visit_batch=older.visit_batch)
-    return Compared(opened.where, summary.current_revision, older)
+    cluster = Catalogue(etcd_prefix)
+    kube_system = normalize_prefix(etcd_prefix) + b"namespaces/kube-system"
+
+    def visit(batch: Batch) -> None:
+        older.visit_batch(batch)
+        if kube_system in batch.keys:
+            cluster.visit_batch(batch)
+
+    summary = read_image(opened.database, visit_batch=visit)
+    opened.check_unchanged()
+    return Compared(
+        where=opened.where,
+        revision=summary.current_revision,
+        trailer=opened.trailer,
+        kube_system_uid=cluster.kube_system_uid,
+        older=older,
+    )
 
 
 def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists) -> Inspection:
     """Prove a snapshot's structure and read it.
 
     :raises DatabaseInvalid: it breaks bbolt's format or etcd's.
-    :raises SnapshotInvalid: `hash_revision` is not in it, or it is compacted past
-        `hash_compact_revision`.
+    :raises SnapshotInvalid: `hash_revision` is not in it, it is compacted past
+        `hash_compact_revision`, or its file was changed meanwhile.
     :raises OptionInvalid: the query can't be used.
     """
     catalogue = Catalogue(wish.etcd_prefix)
-    growth = _Growth(lists.limit)
+    growth = Growth(lists.limit)
     query = ObjectQuery(wish.query, catalogue) if wish.query else None
     changes = _Changes(catalogue, lists)
     difference = Difference(compared.older, changes.note) if compared else None
@@ -216,12 +197,12 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
         if difference:
             difference.visit_batch(batch)
 
-    version = wish.etcd_version
+    version = wish.etcd_version and wish.etcd_version.lstrip("v")
     summary = read_image(
         opened.database,
         hash_revision=wish.hash_revision,
         hash_compact_revision=wish.hash_compact_revision,
-        skip_compacted_tombstones=version is None or not counts_compacted_tombstones(version),
+        skip_compacted_tombstones=not version or not counts_compacted_tombstones(version),
         visit_batch=visit,
     )
     _check_compact_revision(wish.hash_compact_revision, summary)
@@ -242,17 +223,22 @@ def inspect(opened: Opened, wish: Wish, compared: Compared | None, lists: Lists)
             "compared_revision": compared.revision,
             **_told(changes.by_resource, lists),
         }
-    return Inspection(
+    found = Inspection(
         summary=summary,
         catalogue=catalogue,
-        checks=_checks(opened),
+        checks=_checks(opened, compared),
         history_rows=growth.history_rows,
         history_bytes=growth.history_bytes,
         etcd_prefix=wish.etcd_prefix,
         query=answer,
         difference=told,
-        warnings=tuple(_doubts(wish, catalogue, query)),
+        warnings=(
+            *_warnings(opened, compared, summary, catalogue),
+            *(f"{opened.where}: {doubt}" for doubt in _doubts(wish, catalogue, query)),
+        ),
     )
+    opened.check_unchanged()
+    return found
 
 
 def _doubts(wish: Wish, catalogue: Catalogue, query: ObjectQuery | None) -> t.Iterator[str]:
@@ -280,7 +266,7 @@ def _check_compact_revision(asked: int | None, summary: ImageSummary) -> None:
         )
 
 
-def _list_growth(growth: _Growth, catalogue: Catalogue, lists: Lists) -> None:
+def _list_growth(growth: Growth, catalogue: Catalogue, lists: Lists) -> None:
     for size, key in growth.largest.sorted():
         lists.add("largest", {**describe(key, catalogue), "size_bytes": size})
     for version, key in growth.versions.sorted():
@@ -332,18 +318,46 @@ def _told(by_resource: Counter[tuple[str, str]], lists: Lists) -> dict[str, t.An
     return told
 
 
-def _checks(opened: Opened) -> tuple[Check, ...]:
-    words = {
-        "passed": (Result.PASSED, "the file ends with the sha256 of its image"),
-        "absent": (Result.NOT_ASKED, "no sha256 stands behind the image: a file of etcd's own?"),
-        "failed": (Result.FAILED, "the file does not end with the sha256 of its image"),
-    }
+_TRAILERS = {
+    "passed": (Result.PASSED, "the file ends with the sha256 of its image"),
+    "absent": (Result.NOT_ASKED, "no sha256 stands behind the image: a file of etcd's own?"),
+    "failed": (Result.FAILED, "the file does not end with the sha256 of its image"),
+}
+
+
+def _warnings(
+    opened: Opened, compared: Compared | None, summary: ImageSummary, catalogue: Catalogue
+) -> t.Iterator[str]:
+    failed = _TRAILERS["failed"][1]
+    if opened.trailer == "failed":
+        yield f"{opened.where}: {failed}; do not restore it."
+    if compared is None:
+        return
+    if compared.trailer == "failed":
+        yield f"{compared.where}: {failed}; what differs from it may not be true."
+    here, there = catalogue.kube_system_uid, compared.kube_system_uid
+    if here and there and here != there:
+        yield (
+            f"{opened.where} is of another cluster than {compared.where}: its kube-system has UID "
+            f"{here}, that one's {there}."
+        )
+    if compared.revision > summary.current_revision:
+        yield (
+            f"{compared.where}, which compare_to names as the older one, ends at revision "
+            f"{compared.revision}, {opened.where} at {summary.current_revision}: what is told as "
+            "added may have been removed."
+        )
+
+
+def _checks(opened: Opened, compared: Compared | None) -> tuple[Check, ...]:
     pages = opened.database.page_count
     checks = [
-        Check("trailer", *words[opened.trailer]),
+        Check("trailer", *_TRAILERS[opened.trailer]),
         Check("structure", Result.PASSED, f"{pages} pages walked"),
     ]
     if opened.manifest is not None:
         detail = f"entry {opened.manifest.id} is trusted, and the image is the one that it names"
         checks.append(Check("archive", Result.PASSED, detail))
+    if compared is not None:
+        checks.append(Check("compared_trailer", *_TRAILERS[compared.trailer]))
     return tuple(checks)

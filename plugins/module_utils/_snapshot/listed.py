@@ -12,12 +12,13 @@ import typing as t
 from collections import Counter
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import store
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
     OptionInvalid,
 )
 
-__all__ = ["Lists", "highest", "open_lists"]
+__all__ = ["Lists", "check_dest", "highest", "open_lists"]
 
 
 # AWX cuts an event at 700,000 bytes. All lists together, and each of what always is in the result.
@@ -147,36 +148,65 @@ def _fitting(items: t.Sequence[_Item], most_bytes: int) -> list[_Item]:
     return kept
 
 
-@contextlib.contextmanager
-def open_lists(limit: int, dest: str | None, *, spare: t.Iterable[str] = ()) -> t.Iterator[Lists]:
-    """Give lists; the file `dest`, mode 0600, is there once the context ends well.
+def check_dest(dest: str, *, spare: t.Iterable[str], archive: str | None) -> None:
+    """Refuse a file that lists must not be written to, before anything is read.
 
-    Nothing else may raise an OSError in it.
-
-    :raises OptionInvalid: `dest` is one of the files in `spare`.
-    :raises ArchiveError: `dest` can't be written.
+    :param spare: files that are read.
+    :raises OptionInvalid: it is one of those, or part of an archive, or its path is none to write to.
+    :raises ArchiveError: it can't be written.
     """
-    if dest is None:
-        yield Lists(limit, None)
-        return
-    if os.path.realpath(dest) in {os.path.realpath(path) for path in spare}:
+    if not os.path.isabs(dest) or "\0" in dest:
+        raise OptionInvalid(
+            f"Option dest is {dest!r}, which is no absolute path.",
+            hint="Set dest to a file by its absolute path.",
+            path=dest,
+        )
+    real = os.path.realpath(dest)
+    if real in {os.path.realpath(path) for path in spare if "\0" not in path}:
         raise OptionInvalid(
             f"Option dest is {dest}, which is read: it would be overwritten with the lists.",
             hint="Set dest to another file.",
             path=dest,
         )
-    if os.path.lexists(dest) and not os.path.isfile(dest):
-        raise ArchiveError(
-            f"The lists cannot be written to {dest}: there is something that is no file.",
-            hint="Set dest to a file in a folder that exists.",
+    folder = os.path.dirname(real)
+    root = os.path.realpath(archive) if archive and "\0" not in archive else None
+    if (root and os.path.commonpath((root, real)) == root) or os.path.lexists(
+        os.path.join(folder, store.MANIFEST)
+    ):
+        raise OptionInvalid(
+            f"Option dest is {dest}, which lies in an archive: what is there is its own.",
+            hint="Set dest to a file outside of the archive.",
             path=dest,
         )
+    if os.path.lexists(dest) and (os.path.islink(dest) or not os.path.isfile(dest)):
+        raise _not_written(dest, "there is something that is no regular file")
+    if dest.endswith("/") or not os.path.isdir(folder):
+        raise _not_written(dest, "its folder does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _not_written(dest, "Permission denied")
+
+
+@contextlib.contextmanager
+def open_lists(limit: int, dest: str | None) -> t.Iterator[Lists]:
+    """Give lists; the file `dest`, mode 0600, is there once the context ends well.
+
+    `dest` went through `check_dest`. Nothing else may raise an OSError in it.
+
+    :raises ArchiveError: `dest` can't be written.
+    """
+    if dest is None:
+        yield Lists(limit, None)
+        return
     try:
         with contextlib.ExitStack() as stack:
             yield Lists(limit, stack.enter_context(_files.part_file(dest)))
     except OSError as exc:
-        raise ArchiveError(
-            f"The lists cannot be written to {dest}: {exc.strerror or exc}.",
-            hint="Set dest to a file in a folder that exists, with room for it.",
-            path=dest,
-        ) from exc
+        raise _not_written(dest, exc.strerror or str(exc)) from exc
+
+
+def _not_written(dest: str, why: str) -> ArchiveError:
+    return ArchiveError(
+        f"The lists cannot be written to {dest}: {why}.",
+        hint="Set dest to a file in a folder that exists, with room for it.",
+        path=dest,
+    )

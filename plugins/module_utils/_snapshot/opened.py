@@ -10,33 +10,24 @@ import dataclasses
 import errno
 import fcntl
 import hashlib
-import mmap
 import os
 import stat
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import entries, listing
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing import (
-    IDENTITY_HINT,
-    load_identities,
-    unseal,
-)
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust import TrustState
-from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import (
-    Database,
-    image_bytes_of,
-)
+from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
     DatabaseInvalid,
-    SealError,
     SnapshotInvalid,
-    SpaceMissing,
     TrustError,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._mapped import Mapped, mapped
 
 from .take import TRAILER_BYTES, open_spool
+from .unwrap import AGAIN, HEAD_BYTES, Keys, unwrap, wrapping_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, trust
@@ -48,33 +39,6 @@ if t.TYPE_CHECKING:
     )
 
 __all__ = ["Keys", "Opened", "Shelf", "open_entry", "open_path"]
-
-_AGE = b"age-encryption.org/v1\n"
-_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-# Other wrappings that people put around a snapshot, and how to take them off.
-_WRAPPINGS = {
-    b"\x1f\x8b": ("gzip", "gunzip"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"\xfd7zXZ\x00": ("xz", "unxz"),
-    b"PK\x03\x04": ("zip", "unzip"),
-}
-_TAR = (257, b"ustar")
-# What opening must leave free where the clear image is spooled, looked at this often.
-_RESERVE_BYTES = 256 << 20
-_LOOK_BYTES = 64 << 20
-# Where both meta pages lie, whatever the page size; and what may stand behind an image: bbolt lets
-# a file grow by 16 MiB at a time (db.go, grow).
-_HEAD_BYTES = 256 << 10
-_BEHIND_BYTES = 256 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """What sealed files are opened with, and where the clear image lies meanwhile, unnamed."""
-
-    identities: tuple[str, ...]
-    spool_dir: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +59,7 @@ class Opened:
     :param trailer: `passed`: the 32 bytes behind the image are its sha256; `failed`: they are not,
         and the caller wanted to read it all the same; `absent`: the file ends with the image, or
         goes on as a file of etcd's own does.
+    :param stamp: what the file looked like before the reading; None for a copy that nobody else has.
     """
 
     database: Database
@@ -107,6 +72,19 @@ class Opened:
     trailer: str
     descriptor: int
     manifest: Manifest | None = None
+    stamp: tuple[int, ...] | None = None
+    mapping: Mapped | None = None
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that was written to since it was opened, or could not be read; for after
+        the reading.
+
+        :raises SnapshotInvalid: so what was read is of no file that there ever was.
+        """
+        if self.stamp is not None and self.stamp != _stamp(os.fstat(self.descriptor)):
+            raise _changed(self.where)
+        if self.mapping is not None:
+            self.mapping.check()
 
 
 @contextlib.contextmanager
@@ -194,9 +172,10 @@ def _regular(path: str) -> t.Iterator[t.BinaryIO]:
     try:
         # O_NONBLOCK: a pipe must not hang until somebody writes into it.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:  # the latter: it holds a NUL
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
         raise SnapshotInvalid(
-            f"Snapshot {path} cannot be opened: {exc.strerror}.",
+            f"Snapshot {path} cannot be opened: {why}.",
             hint="Check the path, and who may read it.",
             path=path,
         ) from exc
@@ -230,164 +209,132 @@ def _regular(path: str) -> t.Iterator[t.BinaryIO]:
 def _opened(
     source: t.BinaryIO, where: str, keys: Keys, skip_hash_check: bool, manifest: Manifest | None
 ) -> t.Iterator[Opened]:
-    size_bytes = os.fstat(source.fileno()).st_size
-    head = source.read(512)
-    source.seek(0)
-    _refuse_wrapping(head, where)
-    sealed, compressed = head.startswith(_AGE), head.startswith(_ZSTD)
+    before = os.fstat(source.fileno())
+    with _reading(where):
+        head = os.pread(source.fileno(), HEAD_BYTES, 0)
+    wrapping = wrapping_of(head, where)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_naming(where))
+        stack.enter_context(_naming(where, source.fileno(), _stamp(before)))
         clear = source
-        if sealed or compressed:
+        if wrapping.compressed:
             clear = stack.enter_context(open_spool(keys.spool_dir))
-            _unwrap(source, clear, where, keys, sealed=sealed)
+            unwrap(source, clear, where, keys, sealed=wrapping.sealed)
         clear_bytes = os.fstat(clear.fileno()).st_size
-        if not clear_bytes:
-            raise SnapshotInvalid(f"Snapshot {where} is empty.", hint=_AGAIN, path=where)
-        # Not closed by name: pages, keys and values are views of it, and it goes with their last.
-        database = Database(mmap.mmap(clear.fileno(), clear_bytes, access=mmap.ACCESS_READ))
-        sha256, trailer = _check_trailer(database, clear_bytes, where, skip_hash_check)
+        mapping = stack.enter_context(_mapped(clear.fileno(), clear_bytes, where))
+        with _reading(where):
+            database = Database(mapping.memory)
+            trailer = read_trailer(clear.fileno(), database, where, skip=skip_hash_check)
         yield Opened(
             database=database,
             where=where,
-            size_bytes=size_bytes,
-            sealed=sealed,
-            compressed=sealed or compressed,
+            size_bytes=before.st_size,
+            sealed=wrapping.sealed,
+            compressed=wrapping.compressed,
             clear_size_bytes=clear_bytes,
-            sha256=sha256,
-            trailer=trailer,
+            sha256=trailer.sha256,
+            trailer=trailer.state,
             descriptor=clear.fileno(),
             manifest=manifest,
+            stamp=_stamp(before) if clear is source else None,
+            mapping=mapping,
         )
 
 
-_AGAIN = "Copy it again, or choose another one."
+@contextlib.contextmanager
+def _mapped(descriptor: int, size_bytes: int, where: str) -> t.Iterator[Mapped]:
+    if not size_bytes:
+        raise SnapshotInvalid(f"Snapshot {where} is empty.", hint=AGAIN, path=where)
+    with contextlib.ExitStack() as stack:
+        try:
+            with _reading(where):
+                mapping = stack.enter_context(mapped(descriptor, size_bytes))
+        except ValueError as exc:  # shorter by now
+            raise _changed(where) from exc
+        yield mapping
+
+
+def _stamp(facts: os.stat_result) -> tuple[int, ...]:
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _changed(where: str) -> SnapshotInvalid:
+    return SnapshotInvalid(
+        f"Snapshot {where} was changed while it was read.",
+        hint="Copy it first, once nobody writes to it, then read the copy.",
+        path=where,
+    )
 
 
 @contextlib.contextmanager
-def _naming(where: str) -> t.Iterator[None]:
-    """Have what is found in the database name the file."""
+def _reading(where: str) -> t.Iterator[None]:
+    """Have what the kernel says of a file that can't be read name the file."""
+    try:
+        yield
+    except OSError as exc:
+        raise SnapshotInvalid(
+            f"Snapshot {where} cannot be read: {exc.strerror}.",
+            hint=f"{AGAIN} Of a failing disk the kernel's log tells more.",
+            path=where,
+        ) from exc
+
+
+@contextlib.contextmanager
+def _naming(where: str, descriptor: int, before: tuple[int, ...]) -> t.Iterator[None]:
+    """Have what is found in the database name the file, or that it was changed meanwhile."""
     try:
         yield
     except (DatabaseInvalid, SnapshotInvalid) as exc:
+        if _stamp(os.fstat(descriptor)) != before:
+            raise _changed(where) from exc
         if exc.path is not None:
             raise
         raise type(exc)(f"Snapshot {where}: {exc.message}", hint=exc.hint, path=where) from exc
 
 
-def _refuse_wrapping(head: bytes, where: str) -> None:
-    if head.startswith(_ARMOR):
-        raise SealError(
-            f"Snapshot {where} is age in armor, which is not read here.",
-            hint="Take the armor off by decrypting it: age -d -i IDENTITY.",
-            path=where,
-        )
-    found = next((what for magic, what in _WRAPPINGS.items() if head.startswith(magic)), None)
-    if head[_TAR[0] : _TAR[0] + len(_TAR[1])] == _TAR[1]:
-        found = ("tar", "tar -x")
-    if found:
-        raise SnapshotInvalid(
-            f"Snapshot {where} is a {found[0]} file.",
-            hint=f"Unpack it with {found[1]} first; zstd and age are opened here.",
-            path=where,
-        )
+@dataclasses.dataclass(frozen=True)
+class Trailer:
+    """An image's sha256, and what stands behind it: `state` is `Opened.trailer`."""
+
+    sha256: str
+    state: str
 
 
-def _unwrap(source: t.BinaryIO, spool: t.BinaryIO, where: str, keys: Keys, *, sealed: bool) -> None:
-    if sealed and not keys.identities:
-        raise SealError(
-            f"Snapshot {where} is sealed, and no identity is given.",
-            hint=f"Set identities. {IDENTITY_HINT}",
-            path=where,
-        )
-    try:
-        unseal(
-            source,
-            _Roomy(spool, keys.spool_dir),
-            load_identities(keys.identities) if sealed else (),
-        )
-    except SealError as exc:
-        raise type(exc)(f"Snapshot {where}: {exc.message}", hint=exc.hint, path=where) from exc
-    except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise _no_room(keys.spool_dir) from exc
+def read_trailer(descriptor: int, database: Database, where: str, *, skip: bool) -> Trailer:
+    """Take the sha256 of the image in an open file, and look at what stands behind it.
 
+    Reads by the descriptor alone, at places of its own: beside whatever else reads there.
 
-class _Roomy:
-    """Writes an image to a spool while its file system keeps room for others.
-
-    What does not begin as an image, or goes on long after its end, is given up at once: a few
-    kilobytes of zstd can hold a terabyte.
+    :raises OSError: a part of it can't be read.
+    :raises SnapshotInvalid: what stands there is not that sha256, unless `skip`; or it got shorter.
     """
-
-    def __init__(self, raw: t.BinaryIO, directory: str) -> None:
-        self._raw = raw
-        self._directory = directory
-        self._left = 0
-        self._written = 0
-        self._most = 0
-
-    def write(self, data: bytes) -> int:
-        """Write all of `data`."""
-        self._left -= len(data)
-        if self._left < 0:
-            if _files.free_bytes(self._directory) < _RESERVE_BYTES + _LOOK_BYTES:
-                raise _no_room(self._directory)
-            self._left = _LOOK_BYTES
-        view = memoryview(data)
-        while view:
-            view = view[self._raw.write(view) :]
-        self._written += len(data)
-        if self._written >= _HEAD_BYTES:
-            self._check_length()
-        return len(data)
-
-    def _check_length(self) -> None:
-        if not self._most:
-            head = os.pread(self._raw.fileno(), _HEAD_BYTES, 0)
-            self._most = image_bytes_of(head) + _BEHIND_BYTES
-        if self._written > self._most:
-            raise SnapshotInvalid(
-                f"More than {self._written} bytes come out of it; its meta pages say "
-                f"{self._most - _BEHIND_BYTES}.",
-                hint=_AGAIN,
-            )
-
-    def flush(self) -> None:
-        """Do nothing: what is written is in the file."""
-
-
-def _no_room(directory: str) -> SpaceMissing:
-    return SpaceMissing(
-        f"The clear image does not fit into {directory}: {_files.free_bytes(directory)} bytes are "
-        f"free, of which {_RESERVE_BYTES} stay so.",
-        hint="Free space there, or set spool_dir to a larger file system.",
-        path=directory,
-    )
-
-
-def _check_trailer(database: Database, clear_bytes: int, where: str, skip: bool) -> tuple[str, str]:
-    """Return the image's sha256, and what the 32 bytes behind it are."""
-    image_bytes, source = database.size_bytes, database.source
+    image_bytes, clear_bytes = database.size_bytes, len(database.source)
     digest = hashlib.sha256()
-    for start in range(0, image_bytes, _files.CHUNK_BYTES):
-        digest.update(source[start : min(start + _files.CHUNK_BYTES, image_bytes)])
+    for piece in _pieces(descriptor, 0, image_bytes, where):
+        digest.update(piece)
     rest = clear_bytes - image_bytes
     # A file of etcd's own is of whole pages, and may go on behind the image.
     if rest % database.page_size == 0:
-        return digest.hexdigest(), "absent"
-    trailer = source[clear_bytes - TRAILER_BYTES : clear_bytes]
+        return Trailer(digest.hexdigest(), "absent")
+    trailer = b"".join(_pieces(descriptor, clear_bytes - TRAILER_BYTES, clear_bytes, where))
     if rest == TRAILER_BYTES and trailer == digest.digest():
-        return digest.hexdigest(), "passed"
+        return Trailer(digest.hexdigest(), "passed")
     if skip:
-        return digest.hexdigest(), "failed"
+        return Trailer(digest.hexdigest(), "failed")
     raise SnapshotInvalid(
         f"Snapshot {where} is damaged: it ends with sha256 {trailer.hex()}, its image of "
         f"{image_bytes} bytes has {digest.hexdigest()}"
         + (
             "." if rest == TRAILER_BYTES else f", and {rest} bytes stand behind that instead of 32."
         ),
-        hint=f"{_AGAIN} To see what can still be read of it, set skip_hash_check.",
+        hint=f"{AGAIN} To see what can still be read of it, set skip_hash_check.",
         path=where,
     )
+
+
+def _pieces(descriptor: int, start: int, end: int, where: str) -> t.Iterator[bytes]:
+    while start < end:
+        piece = os.pread(descriptor, min(_files.CHUNK_BYTES, end - start), start)
+        if not piece:
+            raise _changed(where)
+        start += len(piece)
+        yield piece

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import mmap
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.database import Database
@@ -15,6 +14,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     DatabaseInvalid,
     SnapshotInvalid,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._mapped import mapped
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.facts import Facts, read_facts
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import (
     ImageSummary,
@@ -86,8 +86,16 @@ def verify(
     :raises SnapshotInvalid: the image is older than what the cluster had confirmed, or holds
         something else than the members.
     """
-    # Not closed by name: pages, keys and values are views of it, and it goes with the last of them.
-    database = Database(mmap.mmap(image.fileno(), image_bytes, access=mmap.ACCESS_READ))
+    with mapped(image.fileno(), image_bytes) as mapping:
+        return _verified(Database(mapping.memory), image_bytes, expected, visit_batch)
+
+
+def _verified(
+    database: Database,
+    image_bytes: int,
+    expected: Expected,
+    visit_batch: t.Callable[[Batch], None],
+) -> Verified:
     if database.size_bytes != image_bytes:
         raise DatabaseInvalid(
             f"Image from {expected.source} is {image_bytes} bytes; its own meta page says "

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import stat
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _yaml
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files, _yaml
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import LayoutError
 
 __all__ = ["list_folder", "read_text", "read_yaml"]
@@ -22,7 +23,9 @@ def read_text(path: str) -> str:
     :raises LayoutError: it can't be read.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as source:
+        with io.TextIOWrapper(
+            _files.open_regular(path), encoding="utf-8", errors="surrogateescape"
+        ) as source:
             return source.read()
     except OSError as exc:
         raise _unreadable(path, exc) from exc

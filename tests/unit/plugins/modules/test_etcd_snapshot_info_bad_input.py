@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -22,68 +21,16 @@ from pathlib import Path
 import pyrage
 import pytest
 import zstandard
-from ansible.module_utils import basic
-from unit.fixtures import damage, reading, rich, snapshots
+from unit.fixtures import damage, rich, snapshots
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
 from ansible_collections.controlplane.etcd.plugins.modules import etcd_snapshot_info
 
 if t.TYPE_CHECKING:
     from conftest import Reliability
+    from unit.fixtures.asking import Ask, Keys
 
 IMAGE = snapshots.image("3.6.16/auth")
-_RETURNS = ("checks", "file", "growth", "kubernetes", "members", "snapshot")
-
-
-class Keys(t.NamedTuple):
-    """A recipient, its identity file, and another one's."""
-
-    recipient: str
-    identity: str
-    other: str
-
-
-Ask = t.Callable[..., dict[str, t.Any]]
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    found = [pyrage.x25519.Identity.generate() for _turn in range(2)]
-    paths = [tmp_path / f"identity{number}" for number in range(2)]
-    for path, identity in zip(paths, found):
-        path.write_text(f"{identity}\n")
-    return Keys(str(found[0].to_public()), str(paths[0]), str(paths[1]))
-
-
-@pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Run the module's main() with options, within a deadline; return its JSON."""
-
-    def asked(path: Path, *, names_path: bool = True, **options: t.Any) -> dict[str, t.Any]:
-        arguments = {"path": str(path), "spool_dir": str(tmp_path), **options}
-        if "id" in options:
-            del arguments["path"]
-        data = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
-        monkeypatch.setattr(basic, "_ANSIBLE_ARGS", data)
-        monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-        try:
-            with reading.deadline(), pytest.raises(SystemExit) as ended:
-                etcd_snapshot_info.main()
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        said = json.loads(capsys.readouterr().out)
-        assert bool(said.get("failed")) is bool(ended.value.code)
-        if said.get("failed"):
-            assert not names_path or (str(path) in said["msg"] and said["error"]["path"])
-            assert said["error"]["kind"] and said["error"]["hint"]
-            assert len(said["msg"]) < 1500
-        else:
-            assert set(_RETURNS) <= set(said)
-        return t.cast("dict[str, t.Any]", said)
-
-    return asked
 
 
 def _sealed(clear: bytes, *recipients: str) -> bytes:
@@ -161,6 +108,15 @@ def test_sealed_file_without_its_identity_is_refused(tmp_path: Path, keys: Keys,
     assert "None of the identities given" in ask(path, identities=[keys.other])["msg"]
 
 
+def test_age_without_zstd_inside_is_named(tmp_path: Path, keys: Keys, ask: Ask) -> None:
+    path = tmp_path / "snapshot.db.age"
+    recipient = pyrage.x25519.Recipient.from_str(keys.recipient)
+    for clear in (IMAGE, gzip.compress(IMAGE)):
+        path.write_bytes(pyrage.encrypt(clear, [recipient]))
+        said = ask(path, identities=[keys.identity])
+        assert "There is no zstd inside" in said["msg"] and "age -d -i" in said["msg"]
+
+
 BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
     "spool_dir that is not there": ({"spool_dir": "/nowhere"}, "spooled into /nowhere: No such"),
     "spool_dir that is a file": ({"spool_dir": "/dev/null"}, "spooled into /dev/null: Not a dir"),
@@ -181,14 +137,24 @@ BAD_OPTIONS: dict[str, tuple[dict[str, t.Any], str]] = {
     "etcd_version, long": ({"etcd_version": "3.5." + "9" * 5000}, "is no version of etcd"),
     "etcd_version, a wide digit": ({"etcd_version": "3.5.\uff112"}, "is no version of etcd"),
     "hash_revision past the end": ({"hash_revision": 1 << 70}, "cannot be had from this image"),
-    "hash_revision below 0": ({"hash_revision": -5}, "cannot be had from this image"),
+    "hash_revision below 0": ({"hash_revision": -5}, "Option hash_revision is -5"),
+    "compact revision below -1": (
+        {"hash_compact_revision": -2},
+        "Option hash_compact_revision is -2",
+    ),
     "compare_to a folder": ({"compare_to": "/proc"}, "Snapshot /proc cannot be read: it is a fold"),
     "compare_to a device": ({"compare_to": "/dev/zero"}, "Snapshot /dev/zero cannot be read"),
     "compare_to of a home": ({"compare_to": "~/x.db"}, "name a file by its absolute path."),
     "compare_to in a folder": ({"compare_to": "x.db"}, "Option compare_to is 'x.db'"),
     "id that is a path": ({"id": "/a.db"}, "name a file by its absolute path in option path."),
     "id that is none": ({"id": "x"}, "Option id is 'x': neither latest nor the ID"),
-    "identities that are none": ({"identities": ["/dev/zero"]}, "Identity file /dev/zero holds no"),
+    "identities that are no file": (
+        {"identities": ["/dev/zero"]},
+        "Identity file /dev/zero cannot be read on the controller: it is no regular file",
+    ),
+    "identities with a NUL": ({"identities": ["/a\0b"]}, "on the controller: No such file"),
+    "compare_to with a NUL": ({"compare_to": "/a\0b"}, "cannot be opened: "),
+    "dest with a NUL": ({"dest": "/a\0b"}, "Option dest is "),
 }
 
 
@@ -233,17 +199,30 @@ def test_compact_revision_before_the_own_is_refused(tmp_path: Path, ask: Ask, as
     assert ask(path, hash_compact_revision=69)["snapshot"] == ask(path)["snapshot"]
 
 
-@pytest.mark.parametrize("name", ["data.db.zst.age", "older.db", "identity0", "link", "./older.db"])
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["data.db.zst.age", "older.db", "identity0", "link", "./older.db", "signers", "signing_key"],
+)
 def test_dest_never_takes_the_place_of_what_is_read(
-    tmp_path: Path, keys: Keys, ask: Ask, name: str
+    tmp_path: Path, keys: Keys, ask: Ask, name: str, check: bool
 ) -> None:
     path, older = tmp_path / "data.db.zst.age", tmp_path / "older.db"
+    for each in ("signers", "signing_key"):
+        (tmp_path / each).write_text("ssh-ed25519 AAAA")
     path.write_bytes(_sealed(IMAGE, keys.recipient))
     older.write_bytes(IMAGE)
     (tmp_path / "link").symlink_to(older)
     before = {each: each.read_bytes() for each in tmp_path.iterdir()}
     dest = f"{tmp_path}/{name}"
-    options = {"identities": [keys.identity], "compare_to": str(older), "dest": dest}
+    options: dict[str, t.Any] = {
+        "identities": [keys.identity],
+        "compare_to": str(older),
+        "dest": dest,
+        "allowed_signers": [f"{tmp_path}/signers"],
+        "signing_key": f"{tmp_path}/signing_key",
+        "_ansible_check_mode": check,
+    }
     said = ask(path, names_path=False, **options)
     assert said["error"]["kind"] == "option_invalid" and dest in said["msg"]
     assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before

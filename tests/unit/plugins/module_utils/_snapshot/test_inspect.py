@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import typing as t
@@ -17,7 +18,9 @@ from unit.fixtures import bolt_writer as writer
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
     OptionInvalid,
+    SnapshotInvalid,
 )
+from ansible_collections.controlplane.etcd.plugins.module_utils._restore.image import look_into
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import objects, opened
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspect import (
     Inspection,
@@ -27,8 +30,12 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.inspec
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.listed import (
     Lists,
+    check_dest,
     open_lists,
 )
+
+if t.TYPE_CHECKING:
+    from conftest import Reliability
 
 Row = tuple[str, bytes, int, int, int]
 
@@ -63,7 +70,7 @@ def look(path: Path, *, compare_to: Path | None = None, **wish: t.Any) -> tuple[
     compared = None
     if compare_to:
         with opened.open_path(str(compare_to), keys, skip_hash_check=False) as older:
-            compared = read_older(older)
+            compared = read_older(older, etcd_prefix="/registry")
     with (
         opened.open_path(str(path), keys, skip_hash_check=False) as found,
         open_lists(10, None) as lists,
@@ -318,11 +325,76 @@ def test_lists_go_whole_to_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "lists.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("name", ["", "nothing/here", "pipe"])
+@pytest.mark.parametrize("name", ["", ".", "nothing/here", "folder/", "pipe", "link", "/proc/1/x"])
 def test_lists_need_a_place_for_a_file(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    dest = str(tmp_path / name)
-    with pytest.raises(ArchiveError, match="cannot be written") as error, open_lists(2, dest):
-        pass
+    (tmp_path / "link").symlink_to("elsewhere")
+    before = sorted(tmp_path.iterdir())
+    dest = os.path.join(tmp_path, name)
+    with pytest.raises(ArchiveError, match="cannot be written") as error:
+        if name != "/proc/1/x":
+            check_dest(dest, spare=(), archive=None)
+        else:  # where permissions alone do not tell
+            with open_lists(2, dest):
+                pass
     assert dest in str(error.value)
-    assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("dest", ["", "lists.jsonl", "./lists.jsonl", "/tmp/a\0b"])
+def test_lists_need_an_absolute_path(dest: str) -> None:
+    with pytest.raises(OptionInvalid, match="is no absolute path"):
+        check_dest(dest, spare=(), archive=None)
+
+
+def test_lists_go_to_no_archive(tmp_path: Path) -> None:
+    entry = tmp_path / "archive" / "prod" / "20261123T145000Z-7c9e1a2b"
+    entry.mkdir(parents=True)
+    (entry / "manifest.json").write_text("{}")
+    (tmp_path / "way").symlink_to(entry)
+    archive = str(tmp_path / "archive")
+    for dest, given in (
+        (entry / "manifest.json", archive),
+        (entry / "manifest.json", None),
+        (entry / "new", None),
+        (tmp_path / "way" / "new", None),
+        (entry.parent / "new", archive),
+        (tmp_path / "archive" / "new", f"{archive}/"),
+        (tmp_path / "archive" / ".." / "archive" / "new", archive),
+    ):
+        with pytest.raises(OptionInvalid, match="lies in an archive") as error:
+            check_dest(str(dest), spare=(), archive=given)
+        assert str(dest) in str(error.value)
+    check_dest(str(tmp_path / "archive.jsonl"), spare=(), archive=archive)
+
+
+def test_contents_that_no_sha256_was_taken_of_are_not_told(
+    tmp_path: Path, reliability: Reliability
+) -> None:
+    """Other bytes in a value, after the file was opened and summed: its structure is as good."""
+    path = tmp_path / "snapshot.db"
+    data = image(ROWS)
+    path.write_bytes(data + hashlib.sha256(data).digest())
+    os.utime(path, (0, 0))
+    readings: list[t.Callable[[opened.Opened], object]] = [
+        lambda found: inspect(found, Wish("/registry"), None, Lists(10, None)),
+        lambda found: read_older(found, etcd_prefix="/registry"),
+        lambda found: look_into(found, etcd_prefix="/registry"),
+    ]
+    for read in readings:
+        with opened.open_path(
+            str(path), opened.Keys((), str(tmp_path)), skip_hash_check=False
+        ) as found:
+            with path.open("r+b") as file:
+                file.seek(data.index(b"v" * 50))
+                file.write(b"other")
+            with pytest.raises(SnapshotInvalid, match=f"{path} was changed while") as error:
+                read(found)
+        path.write_bytes(data + hashlib.sha256(data).digest())
+        os.utime(path, (0, 0))
+    reliability(
+        "a snapshot is written to between its sha256 and the reading of its contents",
+        "etcd_snapshot_info and etcd_restore fail; nothing of it is told",
+        area="content",
+        message=str(error.value).replace(str(path), "/var/backups/etcd/a.db"),
+    )

@@ -36,7 +36,7 @@ def image(values: Values, **buckets: t.Sequence[tuple[bytes, bytes]]) -> bytes:
         for at, (key, value) in enumerate(values, 2)
     ]
     small = {name.encode(): sorted(pairs) for name, pairs in buckets.items()}
-    return writer.build({b"key": rows, b"meta": [], **small})
+    return writer.etcd({b"key": rows, b"meta": [], **small})
 
 
 EMPTY = image([])
@@ -46,7 +46,7 @@ def tell(
     db: bytes, *, limit: int = 10, query: str | None = None, dest: t.BinaryIO | None = None
 ) -> tuple[Told, Lists]:
     opened, lists = reading.opened(db), Lists(limit, dest)
-    older = read_older(reading.opened(EMPTY))
+    older = read_older(reading.opened(EMPTY), etcd_prefix="/registry")
     found = inspect(opened, Wish("/registry", query=query), older, lists)
     return report(opened, found, lists), lists
 

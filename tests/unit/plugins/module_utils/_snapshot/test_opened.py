@@ -29,7 +29,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     SnapshotInvalid,
     SpaceMissing,
 )
-from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import opened
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import opened, unwrap
 
 IMAGE = snapshots.image("3.6.16/history")
 SHA256 = IMAGE[-32:].hex()
@@ -186,11 +186,77 @@ def test_spool_that_would_fill_up_is_said_and_leaves_nothing(
 ) -> None:
     path = tmp_path / "snapshot.db.zst"
     path.write_bytes(zstandard.compress(IMAGE))
-    monkeypatch.setattr(opened, "_RESERVE_BYTES", 1 << 60)  # more than any file system has free
+    monkeypatch.setattr(unwrap, "_RESERVE_BYTES", 1 << 60)  # more than any file system has free
     with pytest.raises(SpaceMissing, match="does not fit") as error, open_it(path):
         pass
     assert str(tmp_path) in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["snapshot.db.zst"]
+
+
+def _touch(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"other")
+
+
+@pytest.mark.parametrize("how", ["bytes", "longer", "shorter"])
+def test_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "snapshot.db"
+    path.write_bytes(IMAGE)
+    os.utime(path, (0, 0))  # clocks of file systems tick slowly
+    with open_it(path) as found:
+        found.check_unchanged()
+        if how == "bytes":
+            _touch(path)
+        else:
+            os.truncate(path, len(IMAGE) + (1 if how == "longer" else -1))
+        with pytest.raises(SnapshotInvalid, match=f"{path} was changed while .*the copy") as error:
+            found.check_unchanged()
+    assert error.value.path == str(path)
+
+
+def test_fault_in_a_file_that_changed_is_told_as_the_change(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.db"
+    path.write_bytes(IMAGE)
+    os.utime(path, (0, 0))
+    with pytest.raises(SnapshotInvalid, match="was changed while it was read"), open_it(path):
+        _touch(path)
+        raise DatabaseInvalid("page 1 is broken")
+
+
+def test_copy_in_the_spool_is_read_whatever_becomes_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.db.zst"
+    path.write_bytes(zstandard.compress(IMAGE))
+    with open_it(path) as found:
+        path.unlink()
+        found.check_unchanged()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/proc/self/mem", "Input/output error"),
+        pytest.param(
+            "/sys/kernel/notes",
+            "No such device",
+            marks=pytest.mark.skipif(not os.path.isfile("/sys/kernel/notes"), reason="not here"),
+        ),
+    ],
+)
+def test_file_that_the_kernel_does_not_read_or_map_is_refused(
+    tmp_path: Path, path: str, words: str
+) -> None:
+    with (
+        pytest.raises(SnapshotInvalid, match=f"Snapshot {path} cannot be read: {words}") as error,
+        open_it(Path(path), spool=tmp_path),
+    ):
+        pass
+    assert error.value.path == path
+
+
+def test_path_with_a_nul_cannot_exist(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotInvalid, match="cannot be opened"), open_it(tmp_path / "a\0b"):
+        pass
 
 
 def test_zstd_bomb_ends_by_its_first_page(tmp_path: Path) -> None:
