@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 import typing as t
 
@@ -18,6 +20,7 @@ __all__ = [
     "chunks",
     "free_bytes",
     "fsync_directory",
+    "open_regular",
     "part_file",
     "sha256_file",
 ]
@@ -66,6 +69,21 @@ def sha256_file(path: str) -> str:
         for piece in chunks(source):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def open_regular(path: str, *, follow: bool = True) -> t.BinaryIO:
+    """Open a file for reading that others may have put there: a pipe would have us wait for ever.
+
+    :raises OSError: it can't be read, or is no regular file; a link only if `follow`.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        why = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is not a regular file"
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, why, path)
+    return os.fdopen(descriptor, "rb")
 
 
 def fsync_directory(path: str) -> None:

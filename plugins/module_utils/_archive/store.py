@@ -116,7 +116,7 @@ class DirectoryStore:
         """Return a small file whole; None if it is not there."""
         path = self.path(prefix, name)
         try:
-            with open(path, "rb") as source:
+            with _files.open_regular(path) as source:
                 data = source.read(_SMALL_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -133,16 +133,19 @@ class DirectoryStore:
         """Open a file for reading."""
         path = self.path(prefix, name)
         try:
-            return open(path, "rb")
+            return _files.open_regular(path)
         except OSError as exc:
             raise self._failed("read", path, exc) from exc
 
     def size_bytes(self, prefix: names.Prefix, name: str) -> int | None:
         """Return a file's size; None if it is not there."""
+        path = self.path(prefix, name)
         try:
-            return os.stat(self.path(prefix, name)).st_size
+            return os.stat(path).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as exc:
+            raise self._failed("read", path, exc) from exc
 
     # Writing
 
