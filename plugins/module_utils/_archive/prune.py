@@ -190,7 +190,9 @@ class _Seen:
         why_not = _why_not(entry)
         proven = False
         if not why_not:
-            proof, refused = proofs.newest(self._wish.place, entry, self._wish.signers)
+            proof, refused = proofs.newest(
+                self._wish.place, entry, self._wish.signers, now=self._now
+            )
             proven = proof is not None and proof.passed
             self.warnings += [f"Proof not counted: {text}" for text in refused]
         folder = self._wish.place.path(entry.prefix, entry.id)
