@@ -100,7 +100,7 @@ class ActionModule(ActionBase):
         now = _time.now()
         me = owner.of_process(owner.ansible_process(), now=now)
         wanted = _delivery.wanted(args["id"], args["before"])
-        choice = choose.choose(place, prefix, signers, wanted)
+        choice = choose.choose(place, prefix, signers, wanted, now=now)
         result["entry"] = summary(choice.entry)
         result["warnings"] = [f"Not usable: entry {why}." for why in choice.passed_over]
         with uses.in_use(place, prefix, choice.entry.id, user=me):

@@ -43,6 +43,7 @@ options:
   max_removals:
     description:
       - In one run no more entries than this are removed. A policy that would remove more is refused, and nothing is removed.
-      - If omitted, 20, or half of all that count, whichever is less, but always two more than the policy has rules.
+      - If omitted, 20, or half of all that count, whichever is less. In a small archive, what one new entry and one new proof
+        push out (four more than the policy has rules) may go all the same, where no more than two were left over from before.
     type: int
 """

@@ -63,14 +63,16 @@ def chunks(source: t.BinaryIO, size: int = CHUNK_BYTES) -> t.Iterator[bytes]:
         yield piece
 
 
-def open_regular(path: str) -> t.BinaryIO:
+def open_regular(path: str, *, follow: bool = True) -> t.BinaryIO:
     """Open a file that somebody named: a pipe would have a run wait for ever, a device never end.
 
-    :raises OSError: it can't be opened, or is no regular file; `strerror` says which.
+    :raises OSError: it can't be opened, is no regular file, or a link and not `follow`; `strerror`
+        says which.
     """
     if "\0" in path:  # what no path can hold
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags | (0 if follow else os.O_NOFOLLOW))
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")

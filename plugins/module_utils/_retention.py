@@ -16,6 +16,12 @@ what rotating once would have kept, and rotating twice is rotating once. For thi
   days. Calendar months, as restic has them, go backwards: a month before 31 March is 3 March, a
   month before 1 April is 1 March, so that what was removed of 2 March would have had to be back.
 - both sides of a shrink stay: without the entry after it, the next run would not see it any more.
+- the largest entry since the last shrink stays: a fall over many nights is one, too, and only the
+  largest tells it. What is compared is the objects of a Kubernetes, however many other keys the
+  etcd holds; keys only where neither entry has an object.
+
+It holds for entries as they are. It does not where an entry changes later (a drill that fails takes
+"proven" away, a file "verified"), or where one arrives with an ID that is older than the newest.
 
 Differences from restic: UTC, not the local zone; no -1 for "all"; an empty policy is refused here.
 """
@@ -24,6 +30,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import enum
 import re
 import typing as t
 
@@ -34,11 +41,22 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     RemovalsCapped,
 )
 
-__all__ = ["CLOCK_TOLERANCE", "Policy", "Snapshot", "Verdict", "apply", "parse_within"]
+__all__ = [
+    "CLOCK_TOLERANCE",
+    "Policy",
+    "Restores",
+    "Snapshot",
+    "Verdict",
+    "apply",
+    "cornerstones",
+    "parse_within",
+]
 
 # Two controllers may differ by some minutes; an hour is a wrong clock.
 CLOCK_TOLERANCE = dt.timedelta(hours=1)
 MOST_REMOVALS = 20
+# Beside one of each rule: it may be the largest, and restore the most; the newest, and proven last.
+_BY_ENTRY, _BY_PROOF = 2, 2
 _SHOWN = 5
 
 _WITHIN = re.compile(r"(\d+)([ymwdh])")
@@ -71,24 +89,41 @@ class Policy:
         return sum(rule.count(self) > 0 for rule in _RULES) + bool(self.keep_within)
 
 
+class Restores(str, enum.Enum):
+    """What an entry brings back by itself, the most first; the values are said in reasons."""
+
+    ALL = "the whole control plane"
+    SAME_HOSTS = "the control plane on the same hosts, with the kits of all members"
+    SOME_HOSTS = "the control plane on the same hosts"
+    KITS = "the data, with the kits of all members"
+    DATA = "the data"
+
+
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
     """An entry as retention sees it.
 
     `counts`: it is trusted, a regular backup, and all its checks passed; else `why_not` says what
-    it is. `complete`: it has the kits of all members. `object_count` is compared with its
-    neighbours'. `pinned` and `used_by` say why and by whom; None where it is not.
+    it is. A shrink is told by `object_count`, by `key_count` where there are none. `proven_at`:
+    when its last drill passed; None if it did not. `pinned` and `used_by` say why and by whom; None
+    where it is not.
     """
 
     id: str
     created_at: dt.datetime
     object_count: int = 0
+    key_count: int = 0
     counts: bool = True
     why_not: str = ""
-    complete: bool = True
-    proven: bool = False
+    restores: Restores = Restores.ALL
+    proven_at: dt.datetime | None = None
     pinned: str | None = None
     used_by: str | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether its last drill passed."""
+        return self.proven_at is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,11 +195,12 @@ def apply(
 ) -> list[Verdict]:
     """Judge each entry of one prefix, newest first.
 
-    Never removed: what does not count, the newest that counts, the newest complete one, the newest
-    proven, what is pinned or in use, and both sides of a shrink (objects fell by more than a third)
-    unless the ID of the entry before it is `released`. `max_removals` takes the place of the cap:
-    20, or half of all that count, whichever is less, but always two more than the policy has rules:
-    so many one new entry and one new proof can push out.
+    Never removed: what does not count, the cornerstones, what is pinned or in use, the last and the
+    largest before a shrink and the first after it (objects fell by more than a third from the
+    largest since the last shrink), and the largest since then. A shrink does not count that has the
+    ID of a `released` entry between its sides, nor a largest one that is `released`. `max_removals`
+    takes the place of the cap: 20, or half of all that count, whichever is less; what one new entry
+    and one new proof push out may go all the same where nothing more was left over from before.
 
     :raises OptionInvalid: `max_removals` is below 0.
     :raises PolicyEmpty: the policy has no rule.
@@ -184,27 +220,61 @@ def apply(
         )
     counted = sorted((s for s in snapshots if s.counts), key=_age, reverse=True)
     _check_clock(counted, now)
-    kept: dict[str, list[str]] = {snapshot.id: [] for snapshot in counted}
-    lost: dict[str, list[str]] = {snapshot.id: [] for snapshot in counted}
-    if len(kept) != len(counted):
-        raise AssertionError("entries of one prefix have IDs of their own")
-    for entry, reason in _protected(counted, released):
-        kept[entry].append(reason)
-    for rule in _RULES:
-        _count(rule, policy, counted, kept, lost)
-    _count_within(policy.keep_within, counted, kept, lost)
+    kept, lost = _reasons(policy, counted, released)
     verdicts = []
     for snapshot in sorted(snapshots, key=_age, reverse=True):
         if not snapshot.counts:
-            held = [reason for _other, reason in _held(snapshot)]
-            reasons = (f"not judged: {snapshot.why_not}", *held)
+            reasons = (f"not judged: {snapshot.why_not}", *_held(snapshot))
             verdicts.append(Verdict(snapshot, keep=True, reasons=reasons))
             continue
         keep = bool(kept[snapshot.id])
         reasons = tuple((kept if keep else lost)[snapshot.id])
         verdicts.append(Verdict(snapshot, keep=keep, reasons=reasons))
-    _check_cap(policy, verdicts, max_removals, len(counted))
+    removed = [verdict.snapshot.id for verdict in verdicts if not verdict.keep]
+    if max_removals is None:
+        max_removals = min(MOST_REMOVALS, len(counted) // 2)
+        before, _lost = _reasons(policy, counted[1:], released)
+        if sum(not reasons for reasons in before.values()) <= _BY_PROOF:
+            max_removals = max(max_removals, policy.rule_count + _BY_ENTRY + _BY_PROOF)
+    _check_cap(removed, max_removals, len(counted))
     return verdicts
+
+
+def cornerstones(counted: t.Sequence[Snapshot]) -> list[tuple[Snapshot, str]]:
+    """Return the entries, of those that count, newest first, that must be good, and what they are."""
+    if not counted:
+        return []
+    best = min(counted, key=lambda snapshot: list(Restores).index(snapshot.restores))
+    found = [(counted[0], "the newest verified")]
+    if best is not counted[0]:
+        found.append((best, f"the newest that restores {best.restores.value}"))
+    proven = [snapshot for snapshot in counted if snapshot.proven]
+    if proven:
+        found.append((proven[0], "the newest proven by a drill"))
+        last = max(proven, key=lambda snapshot: snapshot.proven_at or snapshot.created_at)
+        if last is not proven[0]:
+            found.append((last, "the one that a drill proved last"))
+    return found
+
+
+def _reasons(
+    policy: Policy, counted: t.Sequence[Snapshot], released: t.Collection[str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return for each entry what keeps it, and which rules do not."""
+    kept: dict[str, list[str]] = {snapshot.id: [] for snapshot in counted}
+    lost: dict[str, list[str]] = {snapshot.id: [] for snapshot in counted}
+    if len(kept) != len(counted):
+        raise AssertionError("entries of one prefix have IDs of their own")
+    for snapshot, reason in cornerstones(counted):
+        kept[snapshot.id].append(reason)
+    for snapshot in counted:
+        kept[snapshot.id] += _held(snapshot)
+    for snapshot, reason in _shrinks(counted, released):
+        kept[snapshot.id].append(reason)
+    for rule in _RULES:
+        _count(rule, policy, counted, kept, lost)
+    _count_within(policy.keep_within, counted, kept, lost)
+    return kept, lost
 
 
 def _age(snapshot: Snapshot) -> tuple[dt.datetime, str]:
@@ -223,33 +293,51 @@ def _check_clock(counted: t.Sequence[Snapshot], now: dt.datetime) -> None:
     )
 
 
-def _protected(
-    counted: t.Sequence[Snapshot], released: t.Collection[str]
-) -> t.Iterator[tuple[str, str]]:
-    """Yield what no rule can remove, and why."""
-    if counted:
-        yield counted[0].id, "the newest verified"
-    complete = next((snapshot for snapshot in counted if snapshot.complete), None)
-    if complete and complete is not counted[0]:
-        yield complete.id, "the newest with the kits of all members"
-    proven = next((snapshot for snapshot in counted if snapshot.proven), None)
-    if proven:
-        yield proven.id, "the newest proven by a drill"
-    for snapshot in counted:
-        yield from _held(snapshot)
-    for after, before in zip(counted, counted[1:]):
-        # By more than a third, in whole numbers.
-        if 3 * after.object_count < 2 * before.object_count and before.id not in released:
-            fell = f"from {before.object_count} to {after.object_count} objects"
-            yield before.id, f"the last before a shrink {fell} ({after.id})"
-            yield after.id, f"the first after a shrink {fell} ({before.id})"
-
-
-def _held(snapshot: Snapshot) -> t.Iterator[tuple[str, str]]:
+def _held(snapshot: Snapshot) -> t.Iterator[str]:
     if snapshot.pinned is not None:
-        yield snapshot.id, f"pinned: {snapshot.pinned}" if snapshot.pinned else "pinned"
+        yield f"pinned: {snapshot.pinned}" if snapshot.pinned else "pinned"
     if snapshot.used_by is not None:
-        yield snapshot.id, f"in use by {snapshot.used_by}"
+        yield f"in use by {snapshot.used_by}"
+
+
+def _shrinks(
+    counted: t.Sequence[Snapshot], released: t.Collection[str]
+) -> t.Iterator[tuple[Snapshot, str]]:
+    """Yield what stays since objects fell, or should they go on falling, and why."""
+    largest = before = None
+    for after in reversed(counted):
+        if largest and before and _fell(largest, after):
+            both = [(before, "last")] if _fell(before, after) else []
+            both += [(largest, "largest")] if largest is not before else []
+            both = [pair for pair in both if not any(pair[0].id <= x < after.id for x in released)]
+            for one, word in both:
+                yield one, f"the {word} before a shrink {_from_to(one, after)} ({after.id})"
+            for one, _word in both[:1]:
+                yield after, f"the first after a shrink {_from_to(one, after)} ({one.id})"
+            largest = after
+        elif largest is None or _size(after) >= _size(largest):
+            largest = after
+        before = after
+    if largest and largest is not before and largest.id not in released:
+        yield largest, "the largest since any shrink"
+
+
+def _size(snapshot: Snapshot) -> tuple[int, int]:
+    # However many keys others have in an etcd, it is a Kubernetes' objects that are looked after.
+    return (snapshot.object_count, 0) if snapshot.object_count else (0, snapshot.key_count)
+
+
+def _fell(before: Snapshot, after: Snapshot) -> bool:
+    """Tell whether it fell by more than a third, in whole numbers."""
+    # A size without objects is the second number, and then of both.
+    of = 0 if before.object_count or after.object_count else 1
+    return 3 * _size(after)[of] < 2 * _size(before)[of]
+
+
+def _from_to(before: Snapshot, after: Snapshot) -> str:
+    if before.object_count:
+        return f"from {before.object_count} to {after.object_count} objects"
+    return f"from {before.key_count} to {after.key_count} keys"
 
 
 def _count(
@@ -299,13 +387,7 @@ def _spelled(within: dt.timedelta) -> str:
     return "".join([f"{within.days}d" if within.days else "", f"{hours}h" if hours else ""])
 
 
-def _check_cap(
-    policy: Policy, verdicts: t.Sequence[Verdict], max_removals: int | None, counted: int
-) -> None:
-    removed = [verdict.snapshot.id for verdict in verdicts if not verdict.keep]
-    cap = max_removals
-    if cap is None:
-        cap = max(min(MOST_REMOVALS, counted // 2), policy.rule_count + 2)
+def _check_cap(removed: t.Sequence[str], cap: int, counted: int) -> None:
     if len(removed) <= cap:
         return
     more = f" and {len(removed) - _SHOWN} more" if len(removed) > _SHOWN else ""

@@ -547,7 +547,7 @@ def action(call: _module.Call) -> _module.Outcome:
         signers=signers,
         depth=params["verify"],
     )
-    proven = Proven(place, signers)
+    proven = Proven(place, signers, now=now)
     entries = [
         {
             **summary(entry),
@@ -561,7 +561,7 @@ def action(call: _module.Call) -> _module.Outcome:
         "entries": entries,
         "entry_count": len(entries),
         "latest": usable[0] if usable else None,
-        "proven": proven.newest(prefixes, now=now),
+        "proven": proven.newest(prefixes),
     }
     if query:
         result["query_result"] = query(entries)

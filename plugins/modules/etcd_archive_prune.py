@@ -13,13 +13,18 @@ description:
     controller.
   - Only entries that count take part and are ever removed. These are trusted, lie where they belong with all of their files,
     are no emergency backups, and passed all of their checks. All others are reported in RV(not_judged).
-  - Never removed are the newest entry that counts, the newest one with the kits of all members, the newest one that a drill
-    has proven, what is pinned by a file C(PINNED) in the entry, what is in use, and the entries before and after a shrink,
-    where objects fell by more than a third, so that a wiped cluster does not rotate its history away.
-  - Before anything is removed, these newest three are read in full and compared with the sha256 of their manifests.
+  - Never removed are the newest entry that counts, the newest one of those that restore the most, as C(completeness) of
+    M(controlplane.etcd.etcd_archive_info) says it, the newest one that a drill has proven, and the one that a drill proved
+    last. Before anything else is removed, they are read in full and compared with the sha256 of their manifests.
+  - Never removed are what is pinned by a file C(PINNED) in the entry, and what is in use.
+  - So that a wiped cluster does not rotate its history away, never removed are the last and the largest entry before a
+    shrink, where objects fell by more than a third, in one night or in many, the first one after it, and the largest one
+    since then. Where an etcd never held an object of Kubernetes, keys count.
   - Refused are a policy without a rule, a clock that says that the newest entry is from the future, and more removals than
     O(max_removals).
-  - A run that dies leaves an entry whole, or hidden as C(.ID.removed). The next run deletes what is left of it.
+  - A run that dies leaves an entry whole, or hidden as C(.ID.removed). The next run judges it with the others where it is
+    still whole, and gives it its name back or deletes it. Of what is not, it deletes what is left.
+  - An entry that cannot be removed does not keep the others. The task fails, and returns all that it did.
 version_added: 0.1.0
 author:
   - controlplane.etcd authors (@controlplane)
@@ -30,8 +35,9 @@ options:
     required: true
   release:
     description:
-      - IDs of entries that need not be kept any more because objects fell by more than a third after them. Other reasons
-        may still keep them, and the first entry after the shrink.
+      - IDs of entries that need not be kept any more because objects fell by more than a third after them, or might. Other
+        reasons may still keep them, and the first entry after the shrink. The ID of the last entry before a shrink also
+        releases the largest one before it.
     type: list
     elements: str
     default: []
@@ -176,6 +182,28 @@ finished:
   elements: str
   returned: success
   sample: []
+put_back:
+  description:
+    - IDs of entries that a run which died had begun to remove, and that have their names back, or would in check mode, since
+      they are whole and something keeps them now.
+  type: list
+  elements: str
+  returned: success
+  sample: []
+not_done:
+  description: Entries that could not be removed, or put back. The task fails if there are any.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    id:
+      description: The entry's ID.
+      type: str
+      sample: 20261110T020000Z-5ca1ab1e
+    reason:
+      description: What failed, and why.
+      type: str
+      sample: "The archive on the controller cannot remove /srv/etcd-archive/prod/20261110T020000Z-5ca1ab1e: Permission denied."
 not_judged:
   description: Entries that do not count, and so are never removed.
   type: list
@@ -195,7 +223,9 @@ not_judged:
       type: str
       sample: "unsigned: There is no signature."
 error:
-  description: What failed, with a stable C(kind) to branch on, among them V(policy_empty), V(clock_implausible) and V(removals_capped).
+  description:
+    - What failed, with a stable C(kind) to branch on, among them V(policy_empty), V(clock_implausible) and
+      V(removals_capped). With V(archive), all that is returned on success may be there, too. See RV(not_done).
   type: dict
   returned: failure
   sample: {"kind": "removals_capped"}
@@ -242,6 +272,8 @@ def action(call: _module.Call) -> _module.Outcome:
         "removed": list(done.removed),
         "freed_bytes": done.freed_bytes,
         "finished": list(done.finished),
+        "put_back": list(done.put_back),
+        "not_done": [{"id": entry, "reason": exc.message} for entry, exc in done.failed],
         "not_judged": [
             {
                 "id": judged.entry.id,
@@ -259,9 +291,10 @@ def action(call: _module.Call) -> _module.Outcome:
     ]
     return _module.Outcome(
         result,
-        changed=bool(done.removed or done.finished),
+        changed=bool(done.removed or done.finished or done.put_back),
         warnings=[*warnings, *done.warnings],
         diff={"prepared": "".join(_line(judged) for judged in done.judged)},
+        failed=done.error,
     )
 
 

@@ -51,7 +51,12 @@ class Choice:
 
 
 def choose(
-    place: store.DirectoryStore, prefix: names.Prefix, signers: Signers, wanted: Wanted
+    place: store.DirectoryStore,
+    prefix: names.Prefix,
+    signers: Signers,
+    wanted: Wanted,
+    *,
+    now: dt.datetime,
 ) -> Choice:
     """Return the wanted entry, whose manifest can be trusted; its files were not read yet.
 
@@ -71,7 +76,7 @@ def choose(
     if wanted.id == LATEST:
         return _latest(place, prefix, signers, wanted.before)
     if wanted.id == UNPROVEN:
-        return _unproven(place, prefix, signers)
+        return _unproven(place, prefix, signers, now)
     names.entry_time(wanted.id)
     if wanted.id not in place.entries(prefix):
         raise ArchiveError(
@@ -139,7 +144,9 @@ def _latest(
     raise _none(place, prefix, passed_over, before)
 
 
-def _unproven(place: store.DirectoryStore, prefix: names.Prefix, signers: Signers) -> Choice:
+def _unproven(
+    place: store.DirectoryStore, prefix: names.Prefix, signers: Signers, now: dt.datetime
+) -> Choice:
     passed_over: list[str] = []
     proven: list[tuple[str, entries.Entry]] = []
     for name in place.entries(prefix):
@@ -147,7 +154,7 @@ def _unproven(place: store.DirectoryStore, prefix: names.Prefix, signers: Signer
         if not listing.is_usable(found):
             passed_over.append(f"{name} ({_why_not(found)})")
             continue
-        proof, _refused_proofs = proofs.newest(place, found, signers)
+        proof, _refused_proofs = proofs.newest(place, found, signers, now=now)
         if proof is None:
             return Choice(found, tuple(passed_over))
         proven.append((proof.finished_at, found))

@@ -16,6 +16,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust i
     TrustState,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
+    ArchiveError,
     EtcdToolError,
     ManifestInvalid,
 )
@@ -37,6 +38,13 @@ class Entry:
     trust: TrustState
     reason: str
     manifest: manifest.Manifest | None
+    folder: str = ""
+    """The name under which it lies, where that is not its ID: its removal was begun."""
+
+    @property
+    def place(self) -> str:
+        """The name under which it lies."""
+        return self.folder or self.id
 
     @property
     def manifest_trusted(self) -> bool:
@@ -62,23 +70,30 @@ def read_entry(
     signers: Signers | None,
     depth: Depth,
     only: t.Collection[str] | None = None,
+    folder: str = "",
 ) -> Entry:
     """Read an entry and judge it in this order: signature, manifest, its place, its files.
 
     `depth` none looks at no signature; signature compares the files' sizes too; files takes their
-    sha256, and so reads every byte: of all files, or of those whose names are in `only`.
+    sha256, and so reads every byte: of all files, or of those whose names are in `only`. What cannot
+    be read is damaged: one odd entry is no reason not to look at others. `folder`: see Entry.
     """
 
     def judged(state: TrustState, reason: str, found: manifest.Manifest | None = None) -> Entry:
-        return Entry(id=entry, prefix=prefix, trust=state, reason=reason, manifest=found)
+        return Entry(entry, prefix, state, reason, found, folder)
 
-    data = place.read(prefix, f"{entry}/{store.MANIFEST}")
+    lies_in = folder or entry
+    try:
+        data = place.read(prefix, f"{lies_in}/{store.MANIFEST}")
+        signature = place.read(prefix, f"{lies_in}/{store.SIGNATURE}")
+    except ArchiveError as exc:
+        return judged(TrustState.DAMAGED, exc.message)
     if data is None:
         return judged(TrustState.INCOMPLETE, f"There is no {store.MANIFEST}.")
     state, reason = TrustState.NOT_CHECKED, "No signature was looked at."
     if depth != "none" and signers is not None:
-        state, reason = signers.check(data, place.read(prefix, f"{entry}/{store.SIGNATURE}"))
-    where = f"{place.location}/{prefix}/{entry}/{store.MANIFEST}"
+        state, reason = signers.check(data, signature)
+    where = f"{place.location}/{prefix}/{lies_in}/{store.MANIFEST}"
     try:
         found = manifest.from_json(data, where)
     except ManifestInvalid as exc:
@@ -92,7 +107,8 @@ def read_entry(
         return judged(TrustState.FOREIGN, foreign, found)
     if depth != "none":
         hashed = [file.name for file in found.files if only is None or file.name in only]
-        broken = _files_broken(place, prefix, found, hashed if depth == "files" else ())
+        files = hashed if depth == "files" else ()
+        broken = _files_broken(place, prefix, lies_in, found, files)
         if broken:
             return judged(*broken, found)
     return judged(state, reason, found)
@@ -112,9 +128,18 @@ def _foreign(found: manifest.Manifest, prefix: Prefix, entry: str) -> str:
 
 
 def _files_broken(
-    place: store.Store, prefix: Prefix, found: manifest.Manifest, hashed: t.Collection[str]
+    place: store.Store,
+    prefix: Prefix,
+    folder: str,
+    found: manifest.Manifest,
+    hashed: t.Collection[str],
 ) -> tuple[TrustState, str] | None:
-    sizes = {file.name: place.size_bytes(prefix, f"{found.id}/{file.name}") for file in found.files}
+    try:
+        sizes = {
+            file.name: place.size_bytes(prefix, f"{folder}/{file.name}") for file in found.files
+        }
+    except ArchiveError as exc:
+        return TrustState.DAMAGED, exc.message
     missing = sorted(name for name, size in sizes.items() if size is None)
     if missing:
         return TrustState.INCOMPLETE, f"Missing: {', '.join(missing)}."
@@ -127,7 +152,7 @@ def _files_broken(
             continue
         digest = hashlib.sha256()
         try:
-            with place.open(prefix, f"{found.id}/{file.name}") as source:
+            with place.open(prefix, f"{folder}/{file.name}") as source:
                 for piece in _files.chunks(source):
                     digest.update(piece)
         except (OSError, EtcdToolError) as exc:

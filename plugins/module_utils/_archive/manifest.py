@@ -295,17 +295,25 @@ class Manifest:
 
     @property
     def checks_passed(self) -> bool:
-        """Whether no check of the entry failed."""
-        return not any(check.result in ("failed", "different") for check in self.checks)
+        """Whether there were checks, and all of them passed as far as there was a way to tell."""
+        return bool(self.checks) and not self.checks_in_doubt
+
+    @property
+    def checks_in_doubt(self) -> tuple[str, ...]:
+        """The names of the checks that failed, or whose result this version does not know."""
+        return tuple(check.name for check in self.checks if check.result not in _GOOD_RESULTS)
 
     @property
     def members_without_kit(self) -> tuple[str, ...]:
         """The names (or IDs) of the members whose host gave no kit."""
-        with_kit = {kit.member_id for kit in self.kit}
+        with_kit = {kit.member_id for kit in self.kit if kit.present}
         return tuple(
             member.name or member.id for member in self.cluster.members if member.id not in with_kit
         )
 
+
+# docs/formats.md. A result that a later version invents is in doubt here, not unreadable.
+_GOOD_RESULTS = ("passed", "first", "not_comparable", "not_asked")
 
 # The fields that hold other dataclasses, or tuples of them.
 _NESTED: dict[tuple[str, str], type] = {

@@ -95,7 +95,16 @@ def check_file_name(name: str) -> str:
 
 
 def is_entry(name: str) -> bool:
-    """Tell whether `name` is an entry's ID."""
+    """Tell whether `name` is an entry's ID, of a time that exists."""
+    try:
+        entry_time(name)
+    except OptionInvalid:
+        return False
+    return True
+
+
+def resembles_entry(name: str) -> bool:
+    """Tell whether `name` is spelled as an ID, be it of the 13th month."""
     return bool(_ENTRY.fullmatch(name))
 
 

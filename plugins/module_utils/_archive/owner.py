@@ -19,6 +19,7 @@ __all__ = ["Owner", "ansible_process", "from_fields", "from_json", "of_process"]
 
 # A part of a run that can't be looked at (another machine, another container) is given a day.
 DAY = dt.timedelta(days=1)
+_AHEAD = dt.timedelta(hours=1)
 _RUNNERS = ("ansible-playbook", "ansible")
 
 
@@ -49,10 +50,21 @@ class Owner:
             return True
         return self._is_dead(here) is True
 
-    def is_over(self, *, here: Owner, now: dt.datetime) -> bool:
-        """Tell whether the process is over; a living one that is seen from `here` never is."""
+    def is_over(
+        self, *, here: Owner, now: dt.datetime, written_at: dt.datetime | None = None
+    ) -> bool:
+        """Tell whether the process is over; a living one that is seen from `here` never is.
+
+        `written_at`: when its mark was, by the file system; that counts where its own clock was
+        ahead, and would hold what it marked until that time has come.
+        """
         dead = self._is_dead(here)
-        return now - _time.parse_rfc3339(self.started_at) >= DAY if dead is None else dead
+        if dead is not None:
+            return dead
+        since = _time.parse_rfc3339(self.started_at)
+        if written_at is not None and since > now + _AHEAD:
+            since = written_at
+        return now - since >= DAY
 
     def _is_dead(self, here: Owner) -> bool | None:
         # None: it can't be told from here.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
+
 __all__ = ["NAME", "pinned"]
 
 NAME = "PINNED"
@@ -25,11 +27,8 @@ def pinned(folder: str) -> str | None:
     if not found:
         return None
     try:
-        # A pipe would have a run wait for ever.
-        path = os.path.join(folder, found[0])
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, encoding="utf-8", errors="replace") as source:
-            text = source.read(4 * _SHOWN_CHARACTERS)
+        with _files.open_regular(os.path.join(folder, found[0]), follow=False) as source:
+            text = source.read(16 * _SHOWN_CHARACTERS).decode(errors="replace")
     except OSError:
         return ""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)

@@ -73,16 +73,19 @@ class Written:
     document: t.Mapping[str, t.Any]
 
 
-def newest(place: Store, entry: entries.Entry, signers: Signers) -> tuple[Proof | None, list[str]]:
+def newest(
+    place: Store, entry: entries.Entry, signers: Signers, *, now: dt.datetime
+) -> tuple[Proof | None, list[str]]:
     """Return the newest proof of an entry that can be trusted, and which newer ones do not count.
 
     Trusted is what an allowed signer signed of this very entry and image, and what lies under the
-    time that it says; a failed drill takes the place of an earlier one that passed.
+    time that it says, which is not in the future: nobody knows when such a drill was. A failed drill
+    takes the place of an earlier one that passed.
     """
     refused: list[str] = []
     if entry.manifest is None:
         return None, []
-    folder = f"{entry.id}/{FOLDER}"
+    folder = f"{entry.place}/{FOLDER}"
     try:
         listed = place.records(entry.prefix, folder)
     except EtcdToolError as exc:
@@ -105,6 +108,11 @@ def newest(place: Store, entry: entries.Entry, signers: Signers) -> tuple[Proof 
             refused.append(f"{where} is a proof of entry {proof.entry}, or of another image of it.")
         elif _file_name(proof.finished_at) != name:
             refused.append(f"{where} is a proof of {proof.finished_at}, put under another time.")
+        elif _time.parse_rfc3339(proof.finished_at) > now + _AHEAD:
+            refused.append(
+                f"{where} is a proof of {proof.finished_at}: seen from this controller's clock that "
+                "is in the future."
+            )
         else:
             return proof, refused
     return None, refused
@@ -134,18 +142,13 @@ def newest_passed(
         if best and name <= _file_name(best.finished_at):
             break
         judged = entries.read_entry(place, prefix, entry, signers=signers, depth="signature")
-        proof, odd = newest(place, judged, signers)
+        proof, odd = newest(place, judged, signers, now=now)
         refused += odd
         if proof is None or not proof.passed:
             continue
         if judged.trust is not TrustState.TRUSTED:
             refused.append(
                 f"Entry {entry} was proven, and is {judged.trust.value}: {judged.reason}"
-            )
-        elif _time.parse_rfc3339(proof.finished_at) > now + _AHEAD:
-            refused.append(
-                f"The proof of entry {entry} is of {proof.finished_at}: seen from this controller's "
-                "clock that is in the future."
             )
         elif best is None or proof.finished_at > best.finished_at:
             best = proof

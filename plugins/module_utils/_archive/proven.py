@@ -21,8 +21,8 @@ __all__ = ["Proven", "told_newest"]
 class Proven:
     """The proofs of an archive, as JSON; without signers nothing proves anything."""
 
-    def __init__(self, place: Store, signers: Signers | None) -> None:
-        self._place, self._signers = place, signers
+    def __init__(self, place: Store, signers: Signers | None, *, now: dt.datetime) -> None:
+        self._place, self._signers, self._now = place, signers, now
         self._refused: list[str] = []
 
     @property
@@ -34,7 +34,7 @@ class Proven:
         """Return what the newest drill of an entry found; None if there was none that counts."""
         if self._signers is None:
             return None
-        proof, refused = proofs.newest(self._place, entry, self._signers)
+        proof, refused = proofs.newest(self._place, entry, self._signers, now=self._now)
         self._refused += refused
         if proof is None:
             return None
@@ -46,15 +46,13 @@ class Proven:
             "reason": proof.reason,
         }
 
-    def newest(
-        self, prefixes: t.Sequence[names.Prefix], *, now: dt.datetime
-    ) -> list[dict[str, t.Any]]:
+    def newest(self, prefixes: t.Sequence[names.Prefix]) -> list[dict[str, t.Any]]:
         """Return for each prefix its newest proof that passed and holds."""
         if self._signers is None:
             return []
         found = []
         for prefix in prefixes:
-            proof, refused = proofs.newest_passed(self._place, prefix, self._signers, now=now)
+            proof, refused = proofs.newest_passed(self._place, prefix, self._signers, now=self._now)
             self._refused += refused
             found.append(
                 {

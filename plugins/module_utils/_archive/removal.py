@@ -26,13 +26,19 @@ if t.TYPE_CHECKING:
         DirectoryStore,
     )
 
-__all__ = ["Removal"]
+__all__ = ["Removal", "hidden_name"]
 
 _SUFFIX = ".removed"
 # Some network file systems lock no folders; then the renaming alone decides who removes an entry.
 _NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 Holds = t.Callable[[str], t.Optional[str]]
+
+
+def hidden_name(entry: str) -> str:
+    """Return the name of an entry whose removal was begun."""
+    names.entry_time(entry)
+    return f".{entry}{_SUFFIX}"
 
 
 class Removal:
@@ -78,8 +84,7 @@ class Removal:
         hidden = self._hidden(entry)
         with self._changing(hidden, "remove"):
             if self._holds(hidden):
-                os.rename(hidden, self._place.path(self._prefix, entry))
-                _files.fsync_directory(self.folder)
+                self._unhide(entry)
                 return False
             self.step("unheld")
             shutil.rmtree(hidden)
@@ -111,23 +116,30 @@ class Removal:
         # Whoever marked it as in use before the renaming gets it back; after it nobody can.
         return self.finish(entry)
 
-    def size_bytes(self, entry: str) -> int:
-        """Return the bytes of an entry's files."""
-        path = self._place.path(self._prefix, entry)
+    def put_back(self, entry: str) -> bool:
+        """Give a hidden entry its name back."""
+        with self._changing(self._hidden(entry), "put back"):
+            self._unhide(entry)
+        return True
+
+    def size_bytes(self, name: str) -> int:
+        """Return the bytes of the files under an entry's name, as far as they can be seen."""
         total = 0
-        with self._changing(path, "read"):
-            for folder, _folders, files in os.walk(path):
-                for name in files:
-                    with contextlib.suppress(FileNotFoundError):
-                        total += os.lstat(os.path.join(folder, name)).st_size
+        for folder, _folders, files in os.walk(self._place.path(self._prefix, name)):
+            for file in files:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(folder, file)).st_size
         return total
 
     def step(self, name: str) -> None:
         """Mark that a step is done: the place for a test to die at."""
 
     def _hidden(self, entry: str) -> str:
-        names.entry_time(entry)
-        return self._place.path(self._prefix, f".{entry}{_SUFFIX}")
+        return self._place.path(self._prefix, hidden_name(entry))
+
+    def _unhide(self, entry: str) -> None:
+        os.rename(self._hidden(entry), self._place.path(self._prefix, entry))
+        _files.fsync_directory(self.folder)
 
     def _refuse_what_would_stay(self, path: str) -> None:
         # Renaming takes rights on the prefix alone; half an entry would be left out of sight.

@@ -138,10 +138,13 @@ class DirectoryStore:
 
     def size_bytes(self, prefix: names.Prefix, name: str) -> int | None:
         """Return a file's size; None if it is not there."""
+        path = self.path(prefix, name)
         try:
-            return os.stat(self.path(prefix, name)).st_size
+            return os.stat(path).st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as exc:
+            raise self._failed("read", path, exc) from exc
 
     # Writing
 

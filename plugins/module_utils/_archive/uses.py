@@ -10,6 +10,7 @@ from here (another machine, another container) for a day, as a part of an entry.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import errno
 import os
 import re
@@ -21,8 +22,6 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import ArchiveError
 
 if t.TYPE_CHECKING:
-    import datetime as dt
-
     from ansible_collections.controlplane.etcd.plugins.module_utils._archive.store import (
         DirectoryStore,
     )
@@ -78,13 +77,16 @@ def used_by(folder: str, *, here: owner.Owner, now: dt.datetime) -> str | None:
         if not _NAME.fullmatch(name):
             continue
         try:
-            with open(os.path.join(folder, name), "rb") as source:
+            with _files.open_regular(os.path.join(folder, name)) as source:
                 user = owner.from_json(source.read(1 << 16))
+                written_at = dt.datetime.fromtimestamp(
+                    os.fstat(source.fileno()).st_mtime, dt.timezone.utc
+                )
         except FileNotFoundError:  # let go just now
             continue
         except OSError as exc:
             found.append(f"{name}, which cannot be read ({exc.strerror})")
             continue
-        if user and not user.is_over(here=here, now=now):
+        if user and not user.is_over(here=here, now=now, written_at=written_at):
             found.append(f"process {user.pid} on {user.host} since {user.started_at}")
     return "; ".join(found) or None

@@ -25,6 +25,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._retention import (
     Policy,
+    Restores,
     Snapshot,
     Verdict,
     apply,
@@ -117,28 +118,33 @@ def test_apply_clock_far_ahead_loses_nothing() -> None:
     assert len(kept(then)) == 10
 
 
-@pytest.mark.parametrize(
-    ("count", "policy", "cap"),
-    [
-        (10, Policy(keep_last=1), 5),
-        (100, Policy(keep_last=1), 20),
-        (4, Policy(keep_last=1, keep_daily=1, keep_weekly=1), 5),
-        (0, Policy(keep_last=1), 3),
-    ],
-)
-def test_apply_cap_is_twenty_or_half_but_two_more_than_the_rules(
-    count: int, policy: Policy, cap: int
-) -> None:
+@pytest.mark.parametrize(("count", "cap"), [(10, 5), (30, 15), (100, 20)])
+def test_apply_cap_is_twenty_or_half(count: int, cap: int) -> None:
     entries = daily(count)
-    within = dataclasses.replace(policy, keep_last=max(1, count - cap))
-    assert len(removed(apply(within, entries, now=NOW))) <= cap
-    if count > cap + 1:
-        over = Policy(keep_last=count - cap - 1)
-        with pytest.raises(RemovalsCapped) as caught:
-            apply(over, entries, now=NOW)
-        for word in (f"remove {cap + 1} of {count}", f"than {cap} ", f"max_removals to {cap + 1}"):
-            assert word in str(caught.value)
-        assert len(removed(apply(over, entries, now=NOW, max_removals=cap + 1))) == cap + 1
+    assert len(removed(apply(Policy(keep_last=count - cap), entries, now=NOW))) == cap
+    over = Policy(keep_last=count - cap - 1)
+    with pytest.raises(RemovalsCapped) as caught:
+        apply(over, entries, now=NOW)
+    for word in (f"remove {cap + 1} of {count}", f"than {cap} ", f"max_removals to {cap + 1}"):
+        assert word in str(caught.value)
+    assert len(removed(apply(over, entries, now=NOW, max_removals=cap + 1))) == cap + 1
+
+
+def test_apply_cap_of_a_small_archive_lets_a_night_s_work_through() -> None:
+    """Each of four rules lets one go when a month begins, which is more than half of six."""
+    at = dt.datetime(2026, 6, 1, 2, tzinfo=UTC)  # a Monday
+    ages = (40, 8, 1.9, 0.9, 0.8)
+    entries = [*(snapshot(at - days * DAY) for days in ages), snapshot(at)]
+    policy = Policy(keep_last=2, keep_daily=2, keep_weekly=2, keep_monthly=2)
+    assert not removed(apply(policy, entries[:-1], now=at, max_removals=0))
+    assert len(removed(apply(policy, entries, now=at))) == 4
+
+
+def test_apply_cap_of_a_small_archive_under_another_policy_is_half() -> None:
+    """Four rules, but what they would remove was not left by one night."""
+    policy = Policy(keep_last=1, keep_daily=1, keep_weekly=1, keep_monthly=1)
+    with pytest.raises(RemovalsCapped, match="remove 6 of 7 .* no more than 3 "):
+        apply(policy, daily(7), now=NOW)
 
 
 def test_apply_cap_of_nothing_removes_nothing() -> None:
@@ -168,19 +174,81 @@ def test_parse_within_anything_else_is_refused(text: str) -> None:
 # Shrinks
 
 
-def shrunk(*counts: int) -> list[Snapshot]:
+def shrunk(*counts: int, field: str = "object_count") -> list[Snapshot]:
     first = NOW - len(counts) * DAY
-    return [snapshot(first + n * DAY, object_count=count) for n, count in enumerate(counts)]
+    return [snapshot(first + n * DAY, **{field: count}) for n, count in enumerate(counts)]
 
 
+def why(verdicts: t.Iterable[Verdict], entry: Snapshot) -> str:
+    return next("; ".join(each.reasons) for each in verdicts if each.snapshot is entry)
+
+
+@pytest.mark.parametrize("field", ["object_count", "key_count"])
 @pytest.mark.parametrize(
     ("before", "after", "shrinks"),
     [(90, 60, False), (90, 59, True), (3, 2, False), (3, 1, True), (1, 0, True), (0, 0, False)],
 )
-def test_apply_shrink_is_more_than_a_third(before: int, after: int, shrinks: bool) -> None:
-    entries = shrunk(before, after, after, after)
+def test_apply_shrink_is_more_than_a_third(
+    before: int, after: int, shrinks: bool, field: str
+) -> None:
+    entries = shrunk(before, after, after, after, field=field)
     verdicts = apply(Policy(keep_last=1), entries, now=NOW, max_removals=ANY)
-    assert (entries[0].id in kept(verdicts)) is shrinks
+    assert ("before a shrink" in why(verdicts, entries[0])) is shrinks
+    assert (entries[1].id in kept(verdicts)) is shrinks
+
+
+@pytest.mark.parametrize("keys", [0, 300, 657, 658, 659, 1500])
+def test_apply_wiped_kubernetes_beside_other_keys_is_a_shrink(keys: int) -> None:
+    """Of an etcd that others use too, only its objects tell; and so does another prefix."""
+    times = [NOW - n * DAY for n in (4, 3, 2, 1)]
+    sizes = [(987, 987 + keys), (987, 987 + keys), (0, keys), (0, keys)]
+    entries = [
+        snapshot(time, object_count=objects, key_count=total)
+        for time, (objects, total) in zip(times, sizes)
+    ]
+    verdicts = apply(Policy(keep_last=1), entries, now=NOW, max_removals=ANY)
+    assert kept(verdicts) == {each.id for each in entries[1:]}
+    assert "the last before a shrink from 987 to 0 objects" in why(verdicts, entries[1])
+
+
+def test_apply_fall_over_many_nights_is_a_shrink() -> None:
+    """None of them is one by itself, and each night only the newest is kept."""
+    state: list[Snapshot] = []
+    counts = [990, 1000, *(1000 - 10 * n for n in range(1, 100))]
+    for each in shrunk(*counts):
+        state.append(each)
+        stay = kept(apply(Policy(keep_last=1), state, now=NOW))
+        state = [entry for entry in state if entry.id in stay]
+    told = [each.object_count for each in state]
+    assert told[:4] == [1000, 660, 430, 280]
+    assert len(told) < 20
+
+
+def test_apply_largest_stays_until_another_one_is_as_large() -> None:
+    entries = shrunk(100, 90, 80, 90)
+    verdicts = apply(Policy(keep_last=1), entries, now=NOW)
+    assert kept(verdicts) == {entries[0].id, entries[3].id}
+    assert why(verdicts, entries[0]) == "the largest since any shrink"
+    freed = apply(Policy(keep_last=1), entries, now=NOW, released=[entries[0].id])
+    assert kept(freed) == {entries[3].id}
+    grown = [*entries, snapshot(NOW, object_count=100)]
+    assert kept(apply(Policy(keep_last=1), grown, now=NOW, max_removals=ANY)) == {grown[4].id}
+
+
+def test_apply_wiped_then_grown_keeps_what_was_before() -> None:
+    entries = shrunk(1000, 980, 0, 300, 1000, 1200)
+    verdicts = apply(Policy(keep_last=1), entries, now=NOW, max_removals=ANY)
+    assert kept(verdicts) == {entries[n].id for n in (0, 1, 2, 5)}
+    assert "the last before a shrink from 980 to 0" in why(verdicts, entries[1])
+    assert "the largest before a shrink from 1000 to 0" in why(verdicts, entries[0])
+
+
+def test_apply_release_of_the_last_releases_the_largest_and_no_other_shrink() -> None:
+    entries = shrunk(500, 100, 1000, 980, 0, 0)
+    stay = kept(
+        apply(Policy(keep_last=1), entries, now=NOW, max_removals=9, released=[entries[3].id])
+    )
+    assert stay == {entries[n].id for n in (0, 1, 5)}
 
 
 def test_apply_wiped_cluster_does_not_rotate_its_history_away() -> None:
@@ -249,8 +317,9 @@ def histories(draw: st.DrawFn, *, odd: bool = True) -> list[Snapshot]:
                 object_count=draw(st.sampled_from([0, 1, 50, 66, 67, 99, 100, 150])),
                 counts=counts,
                 why_not="" if counts else "damaged: so it is",
-                complete=not draw(rarely),
-                proven=draw(rarely),
+                key_count=draw(st.sampled_from([0, 0, 50, 150])),
+                restores=draw(st.sampled_from(list(Restores))),
+                proven_at=time + draw(st.integers(0, 99)) * DAY if draw(rarely) else None,
                 pinned=draw(st.sampled_from([None] * 9 + ["so"])),
                 used_by=draw(st.sampled_from([None] * 9 + ["process 1"])),
             )
@@ -280,16 +349,26 @@ def test_the_last_good_ones_survive(entries: list[Snapshot], policy: Policy) -> 
     counted = [each for each in entries if each.counts]
     if counted:
         assert counted[-1].id in stay
-    for good in ("proven", "complete"):
-        have = [each for each in counted if getattr(each, good)]
-        if have:
-            assert have[-1].id in stay
+        order = list(Restores)
+        most = min(order.index(each.restores) for each in counted)
+        assert [each for each in counted if order.index(each.restores) == most][-1].id in stay
+    proven = [each for each in counted if each.proven_at]
+    if proven:
+        assert proven[-1].id in stay
+        last = max(each.proven_at for each in proven if each.proven_at)
+        assert any(each.id in stay for each in proven if each.proven_at == last)
     for each in entries:
         if not each.counts or each.pinned is not None or each.used_by is not None:
             assert each.id in stay
     for before, after in zip(counted, counted[1:]):
         if after.object_count < before.object_count * 2 / 3 - 1e-9:
             assert {before.id, after.id} <= stay
+    # No later entry has fallen by more than a third from all that there is.
+    for number, before in enumerate(counted):
+        for after in counted[number + 1 :]:
+            if after.object_count < before.object_count * 2 / 3 - 1e-9:
+                older = [each for each in counted if each.id < after.id and each.id in stay]
+                assert max(each.object_count for each in older) >= before.object_count
     # Every entry is judged once, with a reason.
     assert [v.snapshot.id for v in verdicts] == sorted((e.id for e in entries), reverse=True)
     assert all(verdict.reasons for verdict in verdicts)
@@ -359,7 +438,13 @@ def test_rules_keep_the_newest_of_each_of_the_newest_buckets(
     """Said in another way than it is done: by the sets of hours, days, weeks, months and years."""
     plain = [
         dataclasses.replace(
-            each, complete=True, proven=False, pinned=None, used_by=None, object_count=0
+            each,
+            restores=Restores.ALL,
+            proven_at=None,
+            pinned=None,
+            used_by=None,
+            object_count=0,
+            key_count=0,
         )
         for each in entries
     ]

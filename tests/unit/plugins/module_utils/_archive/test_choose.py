@@ -39,7 +39,13 @@ def signers_of(bench: Bench) -> trust.Signers:
 
 
 def chosen(bench: Bench, entry: str = "latest", before: dt.datetime | None = None) -> choose.Choice:
-    return choose.choose(bench.place, bench.prefix, signers_of(bench), choose.Wanted(entry, before))
+    return choose.choose(
+        bench.place,
+        bench.prefix,
+        signers_of(bench),
+        choose.Wanted(entry, before),
+        now=NOW + 30 * DAY,
+    )
 
 
 def add(bench: Bench, days: float) -> str:
@@ -129,6 +135,7 @@ def test_entry_by_its_id_must_be_there(bench: Bench) -> None:
             names.Prefix("prod"),
             signers_of(bench),
             choose.Wanted(),
+            now=NOW,
         )
 
 

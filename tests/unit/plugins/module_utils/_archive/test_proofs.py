@@ -93,7 +93,7 @@ def newest(bench: Bench, entry: str) -> tuple[proofs.Proof | None, list[str]]:
     judged = entries.read_entry(
         bench.place, bench.prefix, entry, signers=signers, depth="signature"
     )
-    return proofs.newest(bench.place, judged, signers)
+    return proofs.newest(bench.place, judged, signers, now=NOW + 10 * DAY)
 
 
 def newest_passed(
@@ -242,6 +242,19 @@ def test_newest_passed_of_the_future_does_not_count(bench: Bench) -> None:
     assert newest_passed(bench, now=NOW + 5 * DAY)[0]
 
 
+def test_newest_of_the_future_takes_no_other_proof_s_place(bench: Bench) -> None:
+    """Neither the pass that it hides nor the later failure by a right clock."""
+    entry = entry_of(bench)
+    keep(bench, entry, now=NOW - DAY)
+    keep(bench, entry, now=NOW + 300 * DAY)
+    proof, refused = newest(bench, entry)
+    assert proof and proof.finished_at == "2026-11-22T14:50:00Z"
+    assert "in the future" in refused[0]
+    keep(bench, entry, FAILED, now=NOW)
+    proof, _refused = newest(bench, entry)
+    assert proof and not proof.passed
+
+
 def test_newest_passed_reads_no_more_entries_than_it_must(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,13 +271,13 @@ def test_proven_tells_every_prefix_and_nothing_without_signers(bench: Bench) -> 
     entry = entry_of(bench)
     keep(bench, entry)
     other = names.Prefix("edge")
-    told = proven.Proven(bench.place, signing(bench)[1])
-    found = told.newest([bench.prefix, other], now=NOW + DAY)
+    told = proven.Proven(bench.place, signing(bench)[1], now=NOW + DAY)
+    found = told.newest([bench.prefix, other])
     assert [each["entry"] for each in found] == [entry, None]
     assert [each["etcd_cluster"] for each in found] == ["prod", "edge"]
     judged = entries.read_entry(bench.place, bench.prefix, entry, signers=None, depth="none")
-    blind = proven.Proven(bench.place, None)
-    assert (blind.told(judged), blind.newest([bench.prefix], now=NOW)) == (None, [])
+    blind = proven.Proven(bench.place, None, now=NOW)
+    assert (blind.told(judged), blind.newest([bench.prefix])) == (None, [])
 
 
 def test_hundreds_of_proofs_are_read_in_seconds(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import errno
 import json
 import os
 import shutil
@@ -267,8 +268,78 @@ def test_prune_newest_with_all_kits_stays(bench: Bench) -> None:
     )
     done = rotate(bench)
     assert done.removed == (older, gone)
-    assert reasons_of(done, full) == ("the newest with the kits of all members",)
+    assert reasons_of(done, full) == (
+        "the newest that restores the data, with the kits of all members",
+    )
     assert there(bench) == [full, newest, "identity"]
+
+
+FULL = [
+    *("ca.crt", "ca.key", "sa.key", "sa.pub", "front-proxy-ca.crt", "front-proxy-ca.key"),
+    *("etcd/ca.crt", "etcd/ca.key", "admin.conf", "super-admin.conf", "controller-manager.conf"),
+    *("scheduler.conf", "kubelet.conf", "kubelet/config.yaml", "kubelet/client-current.pem"),
+    *("kubelet/kubeadm-flags.env", "manifests/etcd.yaml", "manifests/kube-apiserver.yaml"),
+    *("manifests/kube-controller-manager.yaml", "manifests/kube-scheduler.yaml"),
+    *(
+        f"{name}.{end}"
+        for name in (
+            *("apiserver", "apiserver-kubelet-client", "apiserver-etcd-client"),
+            *("front-proxy-client", "etcd/server", "etcd/peer", "etcd/healthcheck-client"),
+        )
+        for end in ("crt", "key")
+    ),
+]
+
+
+def test_prune_newest_that_restores_the_most_stays(bench: Bench) -> None:
+    """All have kits of all members; those of the newer ones hold next to nothing."""
+    older, complete, gone, newest = (add(bench, days) for days in (4, 3, 2, 1))
+
+    def kits(present: t.Sequence[str]) -> t.Callable[[dict[str, t.Any]], None]:
+        def change(said: dict[str, t.Any]) -> None:
+            said["kubernetes"]["secrets"] = {}
+            for kit in said["kit"]:
+                kit["present"] = list(present)
+
+        return change
+
+    for entry, present in ((older, FULL), (complete, FULL), (gone, ["kubelet.conf"]), (newest, [])):
+        edit(bench, entry, kits(present))
+    done = rotate(bench)
+    assert reasons_of(done, complete) == ("the newest that restores the whole control plane",)
+    assert done.removed == (older, gone)
+
+
+def test_prune_wiped_kubernetes_among_other_keys_stays(bench: Bench) -> None:
+    """Another one's keys are in the same etcd, more of them than there were objects."""
+
+    def shrunk(objects: int, keys: int) -> t.Callable[[dict[str, t.Any]], None]:
+        def change(said: dict[str, t.Any]) -> None:
+            said["kubernetes"].update(object_count=objects, resources={"configmaps": objects})
+            said["snapshot"]["key_count"] = keys
+
+        return change
+
+    older, last, first, gone, newest = (add(bench, days) for days in (5, 4, 3, 2, 1))
+    for entry in (older, last):
+        edit(bench, entry, shrunk(987, 2487))
+    for entry in (first, gone, newest):
+        edit(bench, entry, shrunk(0, 1500))
+    done = rotate(bench)
+    assert done.removed == (older, gone)
+    assert reasons_of(done, last)[0].startswith("the last before a shrink from 987 to 0 objects")
+
+
+@pytest.mark.parametrize("checks", [[], [{"name": "trailer", "result": "FAILED"}]], ids=str)
+def test_prune_checks_of_no_known_result_do_not_count(
+    bench: Bench, checks: list[dict[str, str]]
+) -> None:
+    gone, good, odd = (add(bench, days) for days in (3, 2, 1))
+    edit(bench, odd, lambda said: said.update(checks=checks))
+    done = rotate(bench)
+    assert done.removed == (gone,)
+    assert "the newest verified" in reasons_of(done, good)
+    assert "check" in reasons_of(done, odd)[0]
 
 
 # Proofs
@@ -287,6 +358,26 @@ def test_prune_newest_proven_stays(bench: Bench) -> None:
     done = rotate(bench)
     assert done.removed == (older, failed, gone)
     assert reasons_of(done, proven) == ("the newest proven by a drill",)
+
+
+def test_prune_newest_proof_keeps_its_entry(bench: Bench) -> None:
+    """Of two drilled entries the older may have been drilled last, as `unproven` asks for."""
+    again, newer, gone, _other = (add(bench, days) for days in (20, 10, 5, 1))
+    prove(bench, again, 0.1)
+    prove(bench, newer, 9)
+    done = rotate(bench)
+    assert done.removed == (gone,)
+    assert reasons_of(done, again) == ("the one that a drill proved last",)
+    assert reasons_of(done, newer) == ("the newest proven by a drill",)
+
+
+def test_prune_proof_from_the_future_proves_nothing(bench: Bench) -> None:
+    proven, ahead, _other = (add(bench, days) for days in (5, 3, 0))
+    prove(bench, proven, 1)
+    prove(bench, ahead, -300)
+    done = rotate(bench)
+    assert done.removed == (ahead,)
+    assert "in the future" in done.warnings[0]
 
 
 def test_prune_proof_of_something_else_does_not_count(bench: Bench, tmp_path: Path) -> None:
@@ -321,6 +412,123 @@ def test_prune_release_of_what_is_no_entry_is_refused(bench: Bench) -> None:
     assert there(bench) == [*made, "identity"]
 
 
+# Odd entries, and those that cannot be removed
+
+
+def loop(path: Path) -> None:
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    os.symlink(path.name, path)
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "word"),
+    [
+        (loop, "data.db.zst.age", "data.db.zst.age: Too many levels of symbolic links"),
+        (loop, "manifest.json", "Too many levels of symbolic links"),
+        (loop, "pki", "Too many levels of symbolic links"),
+        (pipe, "manifest.json", "manifest.json: it is no regular file"),
+        (pipe, "manifest.json.sig", "manifest.json.sig: it is no regular file"),
+        (pipe, "data.db.zst.age", "data.db.zst.age is 0 bytes"),
+        (folder_instead, "manifest.json", "manifest.json: Is a directory"),
+    ],
+)
+def test_prune_odd_entry_stays_and_stops_nobody(
+    bench: Bench, spoil: t.Callable[[Path], None], name: str, word: str, reliability: t.Any
+) -> None:
+    gone, odd, newest = (add(bench, days) for days in (3, 2, 1))
+    spoil(bench.folder / odd / name)
+    done = rotate(bench)
+    assert done.removed == (gone,)
+    assert word in reasons_of(done, odd)[0]
+    assert there(bench) == [odd, newest, "identity"]
+    said = {"loop": "a link to itself", "pipe": "a pipe", "folder_instead": "a folder"}
+    reliability(
+        f"{said[spoil.__name__]} in place of {name} in an entry",
+        "the entry stays and is named, the others are rotated",
+        area="rotate",
+        message=reasons_of(done, odd)[0],
+    )
+
+
+def test_prune_pipes_in_place_of_proof_and_mark_stop_nobody(bench: Bench) -> None:
+    proof, mark, _other = (add(bench, days) for days in (3, 2, 1))
+    pipe(bench.folder / proof / "drills" / "20261123T000000Z.json")
+    pipe(bench.folder / mark / ".use-00000000.json")
+    done = rotate(bench)
+    assert done.removed == (proof,)
+    assert "no regular file" in done.warnings[0]
+    assert "which cannot be read (it is no regular file)" in reasons_of(done, mark)[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["20261318T145000Z-00000000", ".20261318T145000Z-00000000.removed"]
+)
+def test_prune_time_that_does_not_exist_is_told_and_left_alone(bench: Bench, name: str) -> None:
+    gone, newest = add(bench, 2), add(bench, 1)
+    (bench.folder / name).mkdir()
+    done = rotate(bench)
+    assert done.removed == (gone,)
+    assert done.warnings == (
+        f"{bench.folder / name} names a time that does not exist: it is left alone.",
+    )
+    assert there(bench) == sorted([name, newest, "identity"])
+
+
+def test_prune_one_that_cannot_be_removed_does_not_keep_the_others(
+    bench: Bench, reliability: t.Any
+) -> None:
+    made = [add(bench, days) for days in (4, 3, 2, 1)]
+
+    class Stuck(removal.Removal):
+        turn = 0
+
+        def step(self, name: str) -> None:
+            self.turn += name == "looked"
+            if (name, self.turn) == ("looked", 2):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    done = prune.prune(wish_of(bench), now=NOW, really=True, make_removal=Stuck)
+    assert done.removed == (made[0], made[2])
+    assert done.freed_bytes == sum(
+        judged.size_bytes for judged in done.judged if judged.entry.id in done.removed
+    )
+    assert [entry for entry, _error in done.failed] == [made[1]]
+    assert there(bench) == [made[1], made[3], "identity"]
+    assert done.error and made[1] in str(done.error)
+    reliability(
+        "one of three entries to go cannot be removed",
+        "the others go, all of it is reported, and the run fails",
+        area="rotate",
+        message=str(done.error),
+    )
+    again = rotate(bench)
+    assert (again.removed, again.error) == ((made[1],), None)
+
+
+def test_pruned_error_of_several_names_all_of_them(bench: Bench) -> None:
+    made = [add(bench, days) for days in (3, 2, 1)]
+
+    class Stuck(removal.Removal):
+        def step(self, name: str) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    done = prune.prune(wish_of(bench), now=NOW, really=True, make_removal=Stuck)
+    assert done.removed == ()
+    for word in ("2 entries", made[0], made[1], "Permission denied"):
+        assert word in str(done.error)
+
+
 # In use
 
 
@@ -351,6 +559,12 @@ def test_in_use_marks_of_the_dead_do_not_count(bench: Bench) -> None:
     elsewhere = dataclasses.replace(here, host="elsewhere", machine_id="1", pid=1)
     assert "elsewhere" in str(mark(elsewhere))
     assert mark(dataclasses.replace(elsewhere, started_at=_time.rfc3339(NOW - DAY))) is None
+    ahead = dataclasses.replace(elsewhere, started_at=_time.rfc3339(NOW + 300 * DAY))
+    mark(ahead)
+    for days, held in ((0.9, True), (1, False)):
+        written = (NOW - days * DAY).timestamp()
+        os.utime(bench.folder / old / ".use-00000000.json", (written, written))
+        assert (uses.used_by(folder, here=here, now=NOW) is not None) is held
     (bench.folder / old / ".use-00000000.json").write_text("{cut o")
     assert uses.used_by(folder, here=here, now=NOW) is None
     assert rotate(bench).removed == (old,)
@@ -442,13 +656,35 @@ def test_prune_killed_is_finished_by_the_next(
     )
 
 
-def test_prune_hidden_stays_while_nothing_else_counts(bench: Bench) -> None:
+def test_prune_hidden_half_stays_while_nothing_else_counts(bench: Bench) -> None:
     made = [add(bench, days) for days in (3, 2, 1)]
-    killed_at(bench, "synced")
+    killed_at(bench, "synced", half=True)
     for entry in made[1:]:
         edit(bench, entry, lambda said: said.update(mode="emergency"))
     assert rotate(bench).finished == ()
     assert f".{made[0]}.removed" in there(bench)
+
+
+def test_prune_hidden_whole_is_judged_with_the_others(bench: Bench, reliability: t.Any) -> None:
+    """What was to go is the only proven one by now: the drill of the other one failed."""
+    hidden, proven, newest = (add(bench, days) for days in (9, 5, 1))
+    prove(bench, hidden, 8)
+    prove(bench, proven, 4)
+    killed_at(bench, "renamed")
+    assert f".{hidden}.removed" in there(bench)
+    prove(bench, proven, 1, verdict="failed")
+    asked = rotate(bench, really=False)
+    assert f".{hidden}.removed" in there(bench)
+    done = rotate(bench)
+    assert done == asked
+    assert (done.put_back, done.finished, done.removed) == ((hidden,), (), (proven,))
+    assert reasons_of(done, hidden) == ("the newest proven by a drill",)
+    assert there(bench) == [hidden, newest, "identity"]
+    reliability(
+        "a rotation killed over an entry that is the only proven one by the next run",
+        "it gets its name back",
+        area="rotate",
+    )
 
 
 def test_prune_two_at_once_wait_or_say_so(bench: Bench) -> None:
