@@ -31,7 +31,7 @@ options:
   release:
     description:
       - IDs of entries that need not be kept any more because objects fell by more than a third after them. Other reasons
-        may still keep them, and the first entry after the shrink.
+        may still keep them, and the first entry after the shrink. There is a warning about an ID that changed nothing.
     type: list
     elements: str
     default: []

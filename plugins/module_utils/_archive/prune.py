@@ -110,6 +110,7 @@ def prune(
     with taking.lock(wish.lock_seconds):
         seen = _Seen(wish, here, now)
         verdicts = seen.judge()
+        in_vain = tuple(seen.in_vain(verdicts))
         judged = tuple(
             Judged(seen.entries[each.snapshot.id], each, taking.size_bytes(each.snapshot.id))
             for each in verdicts
@@ -126,7 +127,7 @@ def prune(
         removed=tuple(wanted),
         freed_bytes=sum(sizes[entry] for entry in wanted),
         finished=tuple(left),
-        warnings=(*dict.fromkeys(seen.warnings), *_stray(wish)),
+        warnings=(*dict.fromkeys(seen.warnings), *dict.fromkeys(in_vain), *_stray(wish)),
     )
 
 
@@ -156,13 +157,7 @@ class _Seen:
     def judge(self) -> list[_retention.Verdict]:
         """Judge all entries, once those that must be good are known to be."""
         while True:
-            verdicts = _retention.apply(
-                self._wish.policy,
-                list(self._snapshots.values()),
-                now=self._now,
-                max_removals=self._wish.max_removals,
-                released=self._wish.released,
-            )
+            verdicts = self._apply(self._wish.released)
             counted = [each.snapshot for each in verdicts if each.snapshot.counts]
             rely = [
                 *counted[:1],
@@ -176,6 +171,23 @@ class _Seen:
                 self._read.add(entry)
                 self.entries[entry] = self._judged(entry, "files")
                 self._snapshots[entry] = self._snapshot(self.entries[entry])
+
+    def in_vain(self, verdicts: t.Sequence[_retention.Verdict]) -> t.Iterator[str]:
+        """Say which entries were released, and nothing came of it: a mistyped ID, mostly."""
+        for entry in self._wish.released:
+            if self._apply([other for other in self._wish.released if other != entry]) == verdicts:
+                is_none = entry not in self.entries
+                why = f"no entry of {self._wish.prefix}" if is_none else "not before a shrink"
+                yield f"Releasing {entry} changed nothing: it is {why}."
+
+    def _apply(self, released: t.Collection[str]) -> list[_retention.Verdict]:
+        return _retention.apply(
+            self._wish.policy,
+            list(self._snapshots.values()),
+            now=self._now,
+            max_removals=self._wish.max_removals,
+            released=released,
+        )
 
     def _judged(self, entry: str, depth: entries.Depth) -> entries.Entry:
         wish = self._wish
