@@ -27,6 +27,7 @@ from unit.fixtures import damage, reading, rich, snapshots
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
 from ansible_collections.controlplane.etcd.plugins.modules import etcd_snapshot_info
+from lab import returned
 
 if t.TYPE_CHECKING:
     from conftest import Reliability
@@ -72,6 +73,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         said = json.loads(capsys.readouterr().out)
+        assert not (wrong := returned.disagreements("etcd_snapshot_info", said)), wrong
         assert bool(said.get("failed")) is bool(ended.value.code)
         if said.get("failed"):
             assert not names_path or (str(path) in said["msg"] and said["error"]["path"])
