@@ -26,7 +26,7 @@ author:
 options:
   etcd_cluster:
     description:
-      - Name of the cluster. Nothing outside its folder in the archive is looked at.
+      - Name of the cluster. Nothing outside its folder in the archive is removed.
     required: true
   release:
     description:
