@@ -85,6 +85,8 @@ class ActionModule(ActionBase):
             _refuse_private_keys(args)
             if args["state"] == "absent":
                 answer = self._on_host({"state": "absent", "delivery": args["delivery"]})
+                if args["archive"] and args["etcd_cluster"] and not self._task.check_mode:
+                    uses.let_go(store.open_store(args["archive"]), _prefix(args), args["delivery"])
                 kept = ("changed", "delivery", "warnings")
                 result.update({name: answer[name] for name in kept if name in answer})
             else:
@@ -95,7 +97,7 @@ class ActionModule(ActionBase):
 
     def _deliver(self, args: Vars, result: dict[str, t.Any]) -> None:
         place = store.open_store(args["archive"])
-        prefix = names.Prefix(args["etcd_cluster"], args["etcd_instance"] or names.MAIN)
+        prefix = _prefix(args)
         signers = _argspec.signers(args)
         now = _time.now()
         me = owner.of_process(owner.ansible_process(), now=now)
@@ -169,9 +171,13 @@ class ActionModule(ActionBase):
             stuck = begun["stuck"]
             answer["plan"]["removed"] = [path for path in removed if path not in stuck]
             answer["warnings"] = [f"{self._host}: {why}" for why in stuck.values()]
+            held = (chosen.place, entry.prefix)
             try:
+                # Whoever restores from it keeps the entry, until a proof says what came of that.
+                uses.hold(*held, entry.id, begun["delivery"], user=me)
                 answer["files"] = self._fill(chosen, tools, begun, args["spool_dir"])
             except BaseException:
+                uses.let_go(*held, begun["delivery"])
                 # The host may be gone; then the next run sweeps.
                 with contextlib.suppress(Exception):
                     self._on_host({"state": "absent", "delivery": begun["delivery"]})
@@ -250,6 +256,10 @@ class ActionModule(ActionBase):
             error = _delivery.host_error(self._host, answer)
             raise error or AnsibleActionFail(f"{self._host}: {answer.get('msg')}", result=answer)
         return answer
+
+
+def _prefix(args: Vars) -> names.Prefix:
+    return names.Prefix(args["etcd_cluster"], args["etcd_instance"] or names.MAIN)
 
 
 def _refuse_private_keys(args: Vars) -> None:

@@ -31,13 +31,13 @@ author:
 options:
   etcd_cluster:
     description:
-      - Name of the cluster. Nothing outside its folder in the archive is looked at.
+      - Name of the cluster. Nothing outside its folder in the archive is removed.
     required: true
   release:
     description:
       - IDs of entries that need not be kept any more because objects fell by more than a third after them, or might. Other
         reasons may still keep them, and the first entry after the shrink. The ID of the last entry before a shrink also
-        releases the largest one before it.
+        releases the largest one before it. There is a warning about an ID that changed nothing.
     type: list
     elements: str
     default: []

@@ -17,6 +17,9 @@ description:
     which is memory. RV(identity) opens them.
   - Leavings on the host of runs of this controller that are over, and of anybody after a day, are removed first. There is a
     warning about what can't be removed.
+  - The entry is in use from then on, so that no rotation takes it away while somebody restores from it, until
+    M(controlplane.etcd.etcd_drill) keeps the proof, or O(state=absent) is told its O(archive) and O(etcd_cluster). In any case
+    that ends with the run of C(ansible-playbook), and where that cannot be seen from the rotation's machine, after a day.
   - Over ssh the transfer has a connection of its own without compression. While it lasts, its progress is shown every ten
     seconds.
 version_added: 0.1.0
@@ -26,7 +29,8 @@ options:
   state:
     description:
       - V(present) makes a new delivery.
-      - V(absent) removes O(delivery) from the host, with its key.
+      - V(absent) removes O(delivery) from the host, with its key. With O(archive) and O(etcd_cluster), the entry is no longer in
+        use for it.
     type: str
     choices: [present, absent]
     default: present
@@ -123,9 +127,11 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: delivered.entry.created_at > '2026-11-22T20:00:00Z'
 
-- name: Remove the delivery and its key
+- name: Remove the delivery and its key, and let rotations have the entry again
   controlplane.etcd.etcd_deliver:
     state: absent
+    archive: /srv/etcd-archive
+    etcd_cluster: prod
     delivery: "{{ delivered.delivery }}"
   become: true
 """

@@ -26,7 +26,8 @@ options:
     description:
       - V(drilled) does the drill, on the host.
       - V(recorded) signs what came of it and keeps it beside the entry as a proof, on the controller, and tells how old the
-        newest proof is that passed. Needs O(archive), O(etcd_cluster), O(signing_key), O(delivered), O(drilled) and O(node).
+        newest proof is that passed. Whatever came of it, the entry is no longer in use for that delivery. Needs O(archive),
+        O(etcd_cluster), O(signing_key), O(delivered), O(drilled) and O(node).
     type: str
     choices: [drilled, recorded]
     default: drilled
@@ -409,7 +410,12 @@ error:
 import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _time
-from ansible_collections.controlplane.etcd.plugins.module_utils._archive import names, store, trust
+from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
+    names,
+    store,
+    trust,
+    uses,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._drill import record, run
 from ansible_collections.controlplane.etcd.plugins.module_utils._drill.options import wish_from
 
@@ -476,20 +482,22 @@ def action(call: _module.Call) -> _module.Outcome:
 
 def _recorded(call: _module.Call) -> _module.Outcome:
     params = call.params
-    done = record.record(
-        record.Wish(
-            place=store.open_store(params["archive"]),
-            prefix=names.Prefix(params["etcd_cluster"], params["etcd_instance"] or names.MAIN),
+    place = store.open_store(params["archive"])
+    prefix = names.Prefix(params["etcd_cluster"], params["etcd_instance"] or names.MAIN)
+    try:
+        wish = record.Wish(
+            place=place,
+            prefix=prefix,
             signing=trust.signing_from_key(params["signing_key"]),
             signers=_argspec.signers(params),
             max_age_seconds=_argspec.duration(params, "max_age") if params["max_age"] else None,
-        ),
-        params["delivered"],
-        params["drilled"],
-        node=params["node"],
-        now=_time.now(),
-        really=not call.check_mode,
-    )
+        )
+        told = (params["delivered"], params["drilled"])
+        really, now = not call.check_mode, _time.now()
+        done = record.record(wish, *told, node=params["node"], now=now, really=really)
+    finally:  # whatever came of it, nobody reads the entry for this delivery any more
+        if not call.check_mode:
+            uses.let_go(place, prefix, str(params["delivered"].get("delivery")))
     return _module.Outcome(done.told(), changed=done.proof is not None, warnings=done.warnings)
 
 

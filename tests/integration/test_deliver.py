@@ -277,13 +277,17 @@ def test_delivery_is_what_the_manifest_says_and_goes_without_a_trace(
         check=False,
     )
     assert refused.returncode != 0
-    absent = {"state": "absent", "delivery": done["delivery"]}
+    # Delivered, it is held for whoever restores from it; without its archive, for the run's time.
+    entry = made.archive / "alpha" / made.newer
+    assert len(list(entry.glob(".use-*"))) == 1
+    absent = made.options(state="absent", delivery=done["delivery"])
     checked = site.deliver(absent, check=True)[0]
+    assert len(list(entry.glob(".use-*"))) == 1
     assert (checked["changed"], folder.is_dir()) == (True, True)
     gone, again = site.deliver(absent, absent)
     assert (gone["changed"], again["changed"]) == (True, False)
     assert site.left() == []
-    assert not list((made.archive / "alpha" / made.newer).glob(".use-*"))
+    assert not list(entry.glob(".use-*"))
 
 
 def test_check_mode_tells_the_plan_and_makes_nothing(made: Made, site: Site) -> None:

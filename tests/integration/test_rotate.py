@@ -206,6 +206,10 @@ def test_rotate_what_is_asked_wrongly_is_named(
             ["none of the 2 entries", "unknown_signer"],
         ),
         "a variable mistyped": ({"etcd_rotate_max_removal": 3}, ["etcd_rotate_max_removal"]),
+        "a variable of all roles mistyped": (
+            {"etcd_retension": {"keep_last": 90}},
+            ["etcd_retension (etcd_retention?)"],
+        ),
     }
     for fault, (wish, words) in wrong.items():
         run = rotate(lab, **wish)

@@ -46,9 +46,8 @@ def judge(scratch: Path) -> t.Iterator[Verdict]:
     installed = scratch / "installed" / tree.HOME
     yield plain("ansible-lint --profile production of the release", lint, installed)
 
-    docs: list[str | Path] = [TOOLS / "antsibull-docs", "lint-collection-docs"]
-    docs += ["--plugin-docs", "--skip-rstcheck", "."]
-    yield plain("antsibull-docs lint-collection-docs --plugin-docs", docs, collection)
+    docs = [TOOLS / "antsibull-docs", "lint-collection-docs", "--plugin-docs", "."]
+    yield plain("antsibull-docs lint-collection-docs --plugin-docs", [*docs], collection)
     changelog = [TOOLS / "antsibull-changelog", "lint"]
     yield plain("antsibull-changelog lint", [*changelog], collection)
 

@@ -151,20 +151,34 @@ def test_every_return_value_has_description_type_and_sample(name: str) -> None:
             assert value.get("returned"), key
 
 
+TESTS_OF_MODULES = sorted((ROOT / "tests" / "unit" / "plugins" / "modules").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS_OF_MODULES, ids=[path.stem for path in TESTS_OF_MODULES])
+def test_answers_of_modules_are_held_to_their_return(path: Path) -> None:
+    assert "returned.disagreements(" in path.read_text(), "keys and types of what is answered"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_argument_specs_say_the_defaults(role: str) -> None:
     folder = ROOT / "roles" / role
     specs = yaml.safe_load((folder / "meta" / "argument_specs.yml").read_text())["argument_specs"]
     defaults = yaml.safe_load((folder / "defaults" / "main.yml").read_text())
-    options: dict[str, t.Any] = {}
-    for entry in specs.values():
-        options.update(entry["options"])
-    assert set(defaults) <= set(options), "a default that no entry point types"
-    for option, value in defaults.items():
-        if isinstance(value, str) and "{{" in value:
-            assert "default" not in options[option], f"{option}: no Jinja in documented defaults"
-        else:
-            assert options[option].get("default") == value, option
+    typed = {option for entry in specs.values() for option in entry["options"]}
+    assert set(defaults) <= typed, "a default that no entry point types"
+    plain = {
+        option: value
+        for option, value in defaults.items()
+        if not (isinstance(value, str) and "{{" in value)  # no Jinja in documented defaults
+    }
+    for entry, spec in specs.items():
+        said = {
+            option: body["default"]
+            for option, body in spec["options"].items()
+            if body.get("default") is not None
+        }
+        wanted = {option: value for option, value in plain.items() if option in spec["options"]}
+        assert said == wanted, f"entry point {entry}"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -184,6 +198,23 @@ def test_argument_specs_type_all_that_the_role_uses(role: str) -> None:
     told = {name for name in used if f"C({name})" in text}
     unknown = used - typed - told - tags(role)
     assert not unknown, f"used, and typed by no entry point: {sorted(unknown)}"
+
+
+def test_ansible_lint_leaves_nothing_out() -> None:
+    config = yaml.safe_load((ROOT / ".ansible-lint").read_text())
+    ours = [".venv/", ".cache/", "tests/output/", "tests/unit/fixtures/"]
+    assert config == {"profile": "production", "offline": True, "exclude_paths": ours}
+    for other in (".ansible-lint-ignore", ".config", ".ansible-lint.yml", ".ansible-lint.yaml"):
+        assert not (ROOT / other).exists(), other
+
+
+def test_no_rule_is_silenced_in_roles_and_playbooks() -> None:
+    silenced = re.compile(r"\bnoqa\b|yamllint disable|skip_ansible_lint|type: *ignore")
+    for folder in ("roles", "playbooks", "meta"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and path.suffix in (".yml", ".yaml", ".j2", ".py"):
+                found = silenced.search(path.read_text())
+                assert not found, f"{path.relative_to(ROOT)}: {found and found[0]}"
 
 
 def tags(role: str) -> set[str]:

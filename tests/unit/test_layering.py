@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import ast
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.controlplane.etcd.plugins.module_utils import _deps
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 UTILS = PLUGINS / "module_utils"
@@ -148,6 +151,57 @@ def test_only_controller_plugins_know_the_controller(path: Path) -> None:
 
 LIMIT = 400
 ALL = sorted(PLUGINS.rglob("*.py"))
+# Python 3.9 doesn't tell what it brings along; the lane `unit` runs on later ones.
+STDLIB = getattr(sys, "stdlib_module_names", None)
+LOADER, CLOCK = UTILS / "_deps.py", UTILS / "_time.py"
+
+
+def loads(tree: ast.AST) -> t.Iterator[tuple[int, ast.expr]]:
+    """Yield line and argument of what is imported by calling _deps.load()."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "_deps.load":
+            yield node.lineno, node.args[0]
+
+
+@pytest.mark.parametrize("path", ALL, ids=[str(p.relative_to(PLUGINS)) for p in ALL])
+def test_file_takes_libraries_through_deps_only(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for line, name in imports(path):
+        where = f"{path.relative_to(PLUGINS)}:{line} imports {name}"
+        root = name.split(".")[0]
+        known = STDLIB is None or root in STDLIB or root in ("ansible", "ansible_collections")
+        assert known, f"{where}: a library is loaded by _deps"
+        assert root not in ("importlib", "imp", "runpy", "pkgutil") or path == LOADER, where
+        assert not name.endswith("._deps.load"), f"{where}: call it as _deps.load"
+    for line, argument in loads(tree):
+        where = f"{path.relative_to(PLUGINS)}:{line} loads {ast.unparse(argument)}"
+        if path == UTILS / "_module.py":
+            continue  # what a module needs, each of which it loads by name later on
+        assert isinstance(argument, ast.Constant), f"{where}: no literal name"
+        assert argument.value.split(".")[0] in _deps._PACKAGES, where
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not called & {"__import__", "eval", "exec"}
+
+
+@pytest.mark.parametrize("path", ALL, ids=[str(p.relative_to(PLUGINS)) for p in ALL])
+def test_file_reads_no_clock(path: Path) -> None:
+    if path == CLOCK:
+        return
+    tree = ast.parse(path.read_text())
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {each.asname or each.name for each in node.names if each.name == "time"}
+    for line, name in imports(path):
+        where = f"{path.relative_to(PLUGINS)}:{line} imports {name}"
+        assert not name.startswith("time.") or name == "time.sleep", f"{where}: that is _time's"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            base = ast.unparse(node.value)
+            where = f"{path.relative_to(PLUGINS)}:{node.lineno} uses {base}.{node.attr}"
+            assert base not in modules or node.attr == "sleep", f"{where}: that is _time's"
+            dated = base.rpartition(".")[2] in ("datetime", "date")
+            assert not (dated and node.attr in CLOCKS), f"{where}: that is _time's"
 
 
 @pytest.mark.parametrize("path", ALL, ids=[str(p.relative_to(PLUGINS)) for p in ALL])

@@ -28,7 +28,8 @@ MAIN = "main"
 _ENTRY_TEXT = r"(\d{8}T\d{6}Z)-[0-9a-f]{8}"
 _ENTRY = re.compile(_ENTRY_TEXT)
 DELIVERY = re.compile(
-    rf"controlplane-etcd-delivery-{_ENTRY_TEXT}-(?P<label>[0-9a-f]{{8}})-[0-9a-f]{{8}}"
+    rf"controlplane-etcd-delivery-(?P<entry>{_ENTRY_TEXT})-(?P<label>[0-9a-f]{{8}})"
+    r"-(?P<random>[0-9a-f]{8})"
 )
 """How a delivery of an entry is called on a host; `label` tells whose it is."""
 _STAMP = "%Y%m%dT%H%M%SZ"

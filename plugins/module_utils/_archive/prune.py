@@ -143,6 +143,7 @@ def prune(
     with taking.lock(wish.lock_seconds):
         seen = _Seen(wish, taking.unfinished(), here, now)
         verdicts = seen.judge()
+        in_vain = tuple(seen.in_vain(verdicts))
         judged = []
         for each in verdicts:
             found = seen.entries[each.snapshot.id]
@@ -161,7 +162,7 @@ def prune(
         freed_bytes=sum(sizes[entry] for entry in removed),
         finished=finished,
         put_back=put_back,
-        warnings=(*dict.fromkeys(seen.warnings), *_stray(wish)),
+        warnings=(*dict.fromkeys(seen.warnings), *dict.fromkeys(in_vain), *_stray(wish)),
         failed=tuple(failed),
     )
 
@@ -204,13 +205,7 @@ class _Seen:
     def judge(self) -> list[_retention.Verdict]:
         """Judge all entries, once those that must be good are known to be."""
         while True:
-            verdicts = _retention.apply(
-                self._wish.policy,
-                list(self._snapshots.values()),
-                now=self._now,
-                max_removals=self._wish.max_removals,
-                released=self._wish.released,
-            )
+            verdicts = self._apply(self._wish.released)
             counted = [each.snapshot for each in verdicts if each.snapshot.counts]
             rely = {each.id for each, _reason in _retention.cornerstones(counted)}
             unread = sorted(rely - self._read)
@@ -221,6 +216,23 @@ class _Seen:
                 folder = self.entries[entry].folder
                 self.entries[entry] = self._judged(entry, "files", folder=folder)
                 self._snapshots[entry] = self._snapshot(self.entries[entry])
+
+    def in_vain(self, verdicts: t.Sequence[_retention.Verdict]) -> t.Iterator[str]:
+        """Say which entries were released, and nothing came of it: a mistyped ID, mostly."""
+        for entry in self._wish.released:
+            if self._apply([other for other in self._wish.released if other != entry]) == verdicts:
+                is_none = entry not in self.entries
+                why = f"no entry of {self._wish.prefix}" if is_none else "not before a shrink"
+                yield f"Releasing {entry} changed nothing: it is {why}."
+
+    def _apply(self, released: t.Collection[str]) -> list[_retention.Verdict]:
+        return _retention.apply(
+            self._wish.policy,
+            list(self._snapshots.values()),
+            now=self._now,
+            max_removals=self._wish.max_removals,
+            released=released,
+        )
 
     def _judged(self, entry: str, depth: entries.Depth, *, folder: str = "") -> entries.Entry:
         wish = self._wish

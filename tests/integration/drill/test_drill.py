@@ -25,6 +25,13 @@ from lab.module import run_module
 
 AREA = "drill"
 DAY = dt.timedelta(days=1)
+STEPS = (
+    "Deliver the archive, sealed to a key of the scratch node's own",
+    "Restore it, start it cut off from all else, and compare it",
+    "Leave nothing of it on the scratch node",
+    "Sign the proof and keep it beside the archive",
+    "Put together what became of the cluster",
+)
 
 
 def now() -> dt.datetime:
@@ -75,6 +82,20 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x10
     path.write_bytes(data)
+
+
+def prune(lab: DrillLab) -> dict[str, t.Any]:
+    """Rotate alpha's entries, all but the last."""
+    return run_module(
+        "etcd_archive_prune",
+        {
+            "archive": str(lab.archive),
+            "etcd_cluster": "alpha",
+            "allowed_signers": [f"{lab.signing_key}.pub"],
+            "keep_last": 1,
+            "max_removals": 9,
+        },
+    )
 
 
 # What passes
@@ -149,21 +170,39 @@ def test_an_entry_of_before_a_time_and_retention_knows_its_proof(lab: DrillLab) 
     # The oldest that no drill was made of, then the next.
     run = lab.drill({"alpha": {"etcd_drill_id": "unproven"}})
     assert outcome(run, "alpha")["entry"] == older.name, run.text[-6000:]
-    asked = run_module(
-        "etcd_archive_prune",
-        {
-            "archive": str(lab.archive),
-            "etcd_cluster": "alpha",
-            "allowed_signers": [f"{lab.signing_key}.pub"],
-            "keep_last": 1,
-            "max_removals": 9,
-        },
-    )
+    asked = prune(lab)
     assert asked["removed"] == []
     kept = {each["id"]: each["reasons"] for each in asked["entries"] if each["keep"]}
     assert kept[old.name] == ["the newest proven by a drill"]
     assert kept[older.name] == ["the one that a drill proved last"]
     lab.assert_nothing_left()
+
+
+@pytest.mark.parametrize("step", STEPS[1:4])
+def test_a_rotation_beside_a_drill_takes_nothing_of_it(
+    lab: DrillLab, step: str, reliability: t.Any
+) -> None:
+    newest = lab.add()
+    old = aged.add_like(newest, lab.signing_key, now() - 3 * DAY)
+    rotated: list[dict[str, t.Any]] = []
+
+    def rotate(task: str) -> None:
+        if task == step:
+            rotated.append(prune(lab))
+
+    run = lab.begin({"alpha": {"etcd_drill_id": "unproven"}}, handler=rotate).wait()
+    told = outcome(run, "alpha")
+    assert (told["outcome"], told["entry"]) == ("passed", old.name), run.text[-6000:]
+    assert [each["removed"] for each in rotated] == [[]]
+    held = next(each for each in rotated[0]["entries"] if each["id"] == old.name)
+    assert "process " in held["used_by"]
+    assert [each["verdict"] for each in lab.proofs(old)] == ["passed"]
+    lab.assert_nothing_left()
+    reliability(
+        f"a rotation before '{step}' of a drill of the oldest entry, which it would remove",
+        "the entry stays, and gets its proof",
+        area=AREA,
+    )
 
 
 # What fails: a signed proof says so
@@ -383,15 +422,6 @@ def test_no_node_at_all(lab: DrillLab, reliability: t.Any) -> None:
 
 
 # Faults on the way
-
-
-STEPS = (
-    "Deliver the archive, sealed to a key of the scratch node's own",
-    "Restore it, start it cut off from all else, and compare it",
-    "Leave nothing of it on the scratch node",
-    "Sign the proof and keep it beside the archive",
-    "Put together what became of the cluster",
-)
 
 
 @pytest.mark.parametrize("step", STEPS[1:3])

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from ansible_collections.controlplane.etcd.plugins.modules import etcd_archive_prune
+from lab import returned
 
 MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
 DATA = b"no etcd image, and nobody here looks into it"
@@ -33,7 +34,9 @@ def ask(module: str, **params: t.Any) -> dict[str, t.Any]:
         check=False,
     )
     assert done.stdout.strip(), done.stderr
-    return t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    answer = t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    assert not (wrong := returned.disagreements(module, answer)), wrong
+    return answer
 
 
 def prune(where: dict[str, t.Any], **options: t.Any) -> dict[str, t.Any]:

@@ -529,6 +529,26 @@ def test_pruned_error_of_several_names_all_of_them(bench: Bench) -> None:
         assert word in str(done.error)
 
 
+def test_prune_release_that_changes_nothing_is_told(bench: Bench) -> None:
+    before, after, last = (add(bench, days) for days in (3, 2, 1))
+    for entry, objects in ((before, 900), (after, 300), (last, 310)):
+        edit(
+            bench,
+            entry,
+            lambda said, objects=objects: said["kubernetes"].update(
+                object_count=objects, resources={"configmaps": objects}
+            ),
+        )
+    gone = "20200101T000000Z-deadbeef"
+    done = rotate(bench, released=(gone, before, last, gone))
+    assert done.warnings == (
+        f"Releasing {gone} changed nothing: it is no entry of prod.",
+        f"Releasing {last} changed nothing: it is not before a shrink.",
+    )
+    assert done.removed == (before, after)
+    assert rotate(bench, released=()).warnings == ()
+
+
 # In use
 
 
