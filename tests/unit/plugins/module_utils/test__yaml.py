@@ -58,7 +58,6 @@ def test_load_the_first_only_never_reads_the_rest() -> None:
         (f"l0: &l0 [x]\n{LEVELS}", "aliases expand"),
         ("a: &a " + "x" * 1_000_000 + "\nb: &b [*a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b"
          ", *b, *b, *b, *b, *b]", "aliases expand"),
-        (f"a0: &a0 {{x: 1}}\nb0: &b0 {{y: 1}}\n{MERGES}", "no YAML"),
     ],
     ids=lambda value: value[:40],
 )  # fmt: skip
@@ -70,3 +69,14 @@ def test_load_refuses_in_words_that_quote_nothing(text: str, why: str) -> None:
 
 def test_load_takes_a_large_text_without_aliases() -> None:
     assert len(load("\n".join(f"- {number}" for number in range(20_000)))[0]) == 20_000
+
+
+def test_load_merges_of_merges_end() -> None:
+    """A thousand million copies for PyYAML before 6.0.4, which merges each key once."""
+    text = f"a0: &a0 {{x: 1}}\nb0: &b0 {{y: 1}}\n{MERGES}"
+    try:
+        [found] = load(text)
+    except NotYaml as exc:
+        assert "is no YAML" in str(exc)
+    else:
+        assert found["a29"] == {"x": 1, "y": 1}
