@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections import Counter
+from itertools import compress
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
@@ -79,6 +80,13 @@ def _directory(key: bytes) -> bytes:
     return key.rpartition(b"/")[0]
 
 
+def _directories(keys: list[bytes]) -> list[bytes]:
+    try:
+        return [key[: key.rindex(b"/")] for key in keys]
+    except ValueError:  # one has no slash
+        return list(map(_directory, keys))
+
+
 class _Place(t.NamedTuple):
     """All objects of one resource in one namespace."""
 
@@ -133,7 +141,7 @@ class Catalogue:
 
     def visit_batch(self, batch: Batch) -> None:
         """Count live keys; reads no more of their values than it needs."""
-        directories = [key.rpartition(b"/")[0] for key in batch.keys]
+        directories = _directories(batch.keys)
         new = {each for each in directories if each not in self._counts}
         self._counts.update(directories)
         self._added_up = None
@@ -150,15 +158,17 @@ class Catalogue:
             unknown = {self._unknown[each] for each in new if each in self._unknown}
             self._unnamed |= unknown - self._groups.keys()
         if self._namespace_directory in directories:
-            self._note_namespaces(batch)
+            self._note_namespaces(batch, directories)
         if self._keep_names:
             for directory, key in zip(directories, batch.keys):
                 self._names.setdefault(directory, []).append(key[len(directory) + 1 :])
 
-    def _note_namespaces(self, batch: Batch) -> None:
-        for entry in batch.entries():
-            if _directory(entry.key) == self._namespace_directory:
-                self._namespaces.append(entry.key[len(self._namespace_directory) + 1 :])
+    def _note_namespaces(self, batch: Batch, directories: list[bytes]) -> None:
+        is_one = map(self._namespace_directory.__eq__, directories)
+        found = list(compress(batch.keys, is_one))
+        self._namespaces += [key[len(self._namespace_directory) + 1 :] for key in found]
+        if self._kube_system in found:
+            for entry in batch.entries():
                 if entry.key == self._kube_system:
                     self.kube_system_uid = object_uid(entry.value)
 

@@ -9,7 +9,7 @@ import typing as t
 from array import array
 from bisect import bisect_right
 from itertools import compress, repeat
-from operator import add
+from operator import add, sub
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import WireError, varint
 
@@ -20,6 +20,7 @@ from .keyvalue import (
     KeyValue,
     found_at,
     message_key,
+    numbers_at,
     parse_key_value,
 )
 from .rows import bad_row, main_of, mains, rows_up_to, tombstones, user_keys
@@ -106,22 +107,45 @@ class Batch:
     def growth(self, least: int) -> Growth:
         """Return what makes the database large here; values up to `least` bytes are small."""
         leaf, names, live = self._leaf, self._names, self._live
-        heads = [
-            start + len(name) + (2 if len(name) < 0x80 else 1 + (len(name).bit_length() + 6) // 7)
-            for start, name in zip(leaf.value_starts, names)
-        ]
-        found = compress(map(REWRITTEN.match, repeat(leaf.source), heads, leaf.ends), live)
+        rests = list(
+            map(sub, leaf.value_sizes, map(len, names))
+        )  # a value, and some bytes before it
         large: list[int] = []
-        if max(leaf.value_sizes) > least:  # a row holds more than its value
-            pairs = enumerate(leaf.value_sizes)
-            large = [row for row, size in pairs if size > least and live[row]]
+        if max(rests) > least:
+            large = [row for row, size in enumerate(rests) if size > least and live[row]]
         sizes = ((e.key, e.value_end - e.value_start) for e in map(self._entry, large))
         dead = () if len(self.keys) == len(names) else zip(names, live, leaf.value_sizes)
         return Growth(
             large=[pair for pair in sizes if pair[1] > least],
-            rewritten=[(name, varint(m[1])[0]) for name, m in zip(self.keys, found) if m],
+            rewritten=list(self._rewritten()),
             history=[(name, size) for name, alive, size in dead if not alive],
         )
+
+    def _rewritten(self) -> t.Iterator[tuple[bytes, int]]:
+        """Yield the live keys that were written more than once, and how often."""
+        leaf, match, ends = self._leaf, REWRITTEN.match, self._leaf.ends
+        for row in range(leaf.count) if self._is_large else self._with_numbers():
+            if self._live[row]:
+                name = self._names[row]
+                head = numbers_at(leaf.value_starts[row], key_size=len(name))
+                found = match(leaf.source, head, ends[row])
+                if found:
+                    yield name, varint(found[1])[0]
+
+    def _with_numbers(self) -> t.Iterator[int]:
+        """Yield the rows that hold somewhere what the numbers of a rewritten key look like."""
+        source, search, ends = self._leaf.source, REWRITTEN.search, self._leaf.ends
+        found = search(source, self._leaf.key_starts[0], ends[-1])
+        while found:
+            row = bisect_right(ends, found.start())
+            yield row
+            found = search(source, ends[row], ends[-1])
+
+    @property
+    def _is_large(self) -> bool:
+        """Tell whether rows have so many bytes that these had better not be searched through."""
+        leaf = self._leaf
+        return leaf.ends[-1] - leaf.key_starts[0] > _LARGE * leaf.count
 
     def entries(self) -> t.Iterator[KeyValue]:
         """Yield all live keys of the pages."""
@@ -130,8 +154,7 @@ class Batch:
     def find(self, marker: bytes) -> t.Iterator[Found | KeyValue]:
         """Yield the live keys that may have `marker` in their value: all that do, and few more."""
         leaf = self._leaf
-        large = leaf.ends[-1] - leaf.key_starts[0] > _LARGE * leaf.count
-        for row, at in self._beside_large(marker) if large else self._among_small(marker):
+        for row, at in self._beside_large(marker) if self._is_large else self._among_small(marker):
             if self._live[row]:
                 start, end = leaf.value_starts[row], leaf.ends[row]
                 key = self._names[row]

@@ -27,6 +27,7 @@ __all__ = [
     "found_at",
     "key_of",
     "message_key",
+    "numbers_at",
     "parse_key_value",
 ]
 
@@ -136,11 +137,15 @@ class Found(t.NamedTuple):
         return self.source[self.value_start : min(self.value_start + size, self.end)]
 
 
+def numbers_at(start: int, *, key_size: int) -> int:
+    """Return where a message that starts at `start` goes on behind its key, as etcd writes it."""
+    return start + key_size + (2 if key_size < 0x80 else 1 + (key_size.bit_length() + 6) // 7)
+
+
 def found_at(source: Source, start: int, end: int, *, key: bytes, value_start: int) -> Found | None:
     """Return the message in bytes `start` to `end` if, as etcd writes it, its value is where told."""
-    size = len(key)
-    key_end = start + 1 + max(1, (size.bit_length() + 6) // 7) + size
-    if source[start] != _KEY_TAG or source[key_end - size : key_end] != key:
+    key_end = numbers_at(start, key_size=len(key))
+    if source[start] != _KEY_TAG or source[key_end - len(key) : key_end] != key:
         return None
     head = _HEAD.fullmatch(source, key_end, value_start)
     if head is None or head[4] is None or value_start + varint(head[4])[0] > end:

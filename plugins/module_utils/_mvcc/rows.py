@@ -9,7 +9,7 @@ import struct
 import typing as t
 from array import array
 from bisect import bisect_left
-from operator import sub
+from operator import itemgetter, sub
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import WireError
@@ -17,7 +17,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import
 from .keyvalue import message_key
 
 if t.TYPE_CHECKING:
-    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf
+    from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.page import Leaf, Source
     from ansible_collections.controlplane.etcd.plugins.module_utils._bbolt.sheaf import Sheaf
 
     Leaves = t.Union[Leaf, Sheaf]
@@ -107,9 +107,8 @@ def _joined(keys: list[bytes], *, plain: bool) -> bytes:
 def user_keys(leaf: Leaves) -> list[bytes]:
     """Return the user's key of each row."""
     source, starts = leaf.source, leaf.value_starts
-    if min(leaf.value_sizes) >= 2:
-        heads = b"".join([source[at : at + 2] for at in starts])
-        tags, lengths = heads[::2], heads[1::2]
+    if leaf.count > 1 and min(leaf.value_sizes) >= 2:
+        tags, lengths = _heads(source, starts)
         if (
             tags.count(_KEY_TAG) == leaf.count
             and lengths.isascii()
@@ -123,6 +122,15 @@ def user_keys(leaf: Leaves) -> list[bytes]:
         except WireError as exc:
             raise bad_row(leaf, index, f"its value is not a KeyValue: {exc}") from exc
     return found
+
+
+def _heads(source: Source, starts: list[int]) -> tuple[bytes, bytes]:
+    """Return the first byte of each value, and the second."""
+    if isinstance(source, bytes):
+        pick = itemgetter(*starts)
+        return bytes(pick(source)), bytes(pick(memoryview(source)[1:]))
+    heads = b"".join([source[at : at + 2] for at in starts])
+    return heads[::2], heads[1::2]
 
 
 class Live:

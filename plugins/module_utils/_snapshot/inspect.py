@@ -280,15 +280,18 @@ def _list_growth(growth: Growth, catalogue: Catalogue, lists: Lists) -> None:
 
 def _list_namespaces(catalogue: Catalogue, lists: Lists) -> None:
     found: dict[str, Counter[str]] = {}
-    for resource, spread in catalogue.counts_by_namespace.items():
+    for raw, spread in catalogue.counts_by_namespace.items():
+        resource = shown(raw)
         for namespace, count in spread.items():
             if namespace:
-                found.setdefault(shown(namespace), Counter())[shown(resource)] += count
+                found.setdefault(shown(namespace), Counter())[resource] += count
     totals = {name: sum(counts.values()) for name, counts in found.items()}
     for name in sorted(found, key=lambda name: (-totals[name], name)):
         item = {"namespace": name, "object_count": totals[name], "resources": found[name]}
-        told = highest(found[name], _MOST_NAMESPACE_BYTES)
-        lists.add("namespaces", item, told={**item, "resources": told})
+        told = None
+        if lists.keeps("namespaces"):
+            told = {**item, "resources": highest(found[name], _MOST_NAMESPACE_BYTES)}
+        lists.add("namespaces", item, told=told)
 
 
 def _answer(query: ObjectQuery, lists: Lists) -> Answer:

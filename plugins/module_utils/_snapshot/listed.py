@@ -48,11 +48,16 @@ class Lists:
 
     def add(self, name: str, item: t.Any, *, told: t.Any = None) -> None:
         """Add an item to a list; `told` is what the result has instead, if that is shorter."""
+        keeps = self.keeps(name)
         self._write(name, item)
-        if self.counts[name] <= self.limit and self._kept_bytes[name] <= _MOST_LISTS_BYTES:
+        if keeps:
             kept = item if told is None else told
             self._first.setdefault(name, []).append(kept)
             self._kept_bytes[name] += _size(kept)
+
+    def keeps(self, name: str) -> bool:
+        """Tell whether the next item of a list will be kept."""
+        return self.counts[name] < self.limit and self._kept_bytes[name] <= _MOST_LISTS_BYTES
 
     def first(self, name: str) -> list[t.Any]:
         """Return what was kept of a list."""
