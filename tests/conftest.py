@@ -18,7 +18,9 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 VENV = ROOT / ".venv"
 
+# As _deps.py does, for tests that import grpc by themselves.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 for root in (TESTS, VENV / "dev"):
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))

@@ -45,6 +45,8 @@ def load(name: str) -> t.Any:
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     # gRPC's own log lines would mix with a module's output; its errors reach us as exceptions.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Its handlers at fork(2) abort a child now and then (SIGABRT); ours run another program at once.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         return importlib.import_module(name)
     except ImportError as exc:
