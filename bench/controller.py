@@ -176,6 +176,7 @@ class Controller:
     def _watched(
         self, argv: list[str], sites: t.Sequence[Site], env: dict[str, str] | None = None
     ) -> Run:
+        os.sync()  # what was written before is not this one's to wait for
         roots = {name: host.sshd.pid for site in sites for name, host in site.hosts.items()}
         servers = [pid for site in sites for pid in site.pids()]
         began = time.time()
