@@ -175,15 +175,6 @@ def test_blank_query_is_none(tmp_path: Path, ask: Ask, query: str) -> None:
     assert not said.get("failed") and "query_result" not in said
 
 
-def test_doubts_are_warned_of(tmp_path: Path, ask: Ask) -> None:
-    (tmp_path / "db").write_bytes(IMAGE)
-    said = ask(tmp_path / "db", etcd_prefix="/nothing", query="[?nme=='x']")
-    # Texts or, by ansible-core's version, what wraps them; and those of this process before.
-    warned = json.dumps(said["warnings"])
-    assert f"{tmp_path}/db: no object lies under etcd_prefix '/nothing'" in warned
-    assert "option query reads 'nme', which no object has" in warned
-
-
 def test_path_of_nothing_is_no_file(ask: Ask) -> None:
     said = ask(t.cast("Path", ""), names_path=False)
     assert "cannot be opened: No such file" in said["msg"]

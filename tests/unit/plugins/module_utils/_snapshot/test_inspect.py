@@ -14,6 +14,7 @@ from pathlib import Path
 import jmespath
 import pytest
 from unit.fixtures import bolt_writer as writer
+from unit.fixtures import reading, snapshots
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
@@ -398,3 +399,11 @@ def test_contents_that_no_sha256_was_taken_of_are_not_told(
         area="content",
         message=str(error.value).replace(str(path), "/var/backups/etcd/a.db"),
     )
+
+
+def test_inspect_doubts_are_warned_of() -> None:
+    wish = Wish(etcd_prefix="/nothing", query="[?nme=='x']")
+    found = inspect(reading.opened(snapshots.image("3.6.16/auth")), wish, None, Lists(10, None))
+    first, second = found.warnings
+    assert "no object lies under etcd_prefix '/nothing'" in first
+    assert "option query reads 'nme', which no object has" in second
