@@ -407,3 +407,12 @@ def test_inspect_doubts_are_warned_of() -> None:
     first, second = found.warnings
     assert "no object lies under etcd_prefix '/nothing'" in first
     assert "option query reads 'nme', which no object has" in second
+
+
+def test_paths_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    """Below the module: some ansible-cores can't log a NUL, and fail before it is asked."""
+    keys = opened.Keys((), str(tmp_path))
+    with pytest.raises(SnapshotInvalid, match="cannot be opened: "):
+        opened.open_path("/a\0b", keys, skip_hash_check=False).__enter__()
+    with pytest.raises(OptionInvalid, match="Option dest is '/a.x00b', which is no absolute path"):
+        check_dest("/a\0b", spare=(), archive=None)
