@@ -54,8 +54,9 @@ def _million(path: Path, count: int) -> None:
     while len(children) > 1:
         lots = [children[at : at + 100] for at in range(0, len(children), 100)]
         children = [(lot[0][0], above.add(1, len(lot), bolt_writer.branch_body(lot))) for lot in lots]  # fmt: skip
-    body = bolt_writer.leaf_body([(b"key", struct.pack("<QQ", children[0][1], 0))], flags=1)
-    writer.root = above.add(2, 1, body)
+    roots = {b"key": children[0][1], b"meta": above.add(2, 0, b"")}
+    pairs = [(name, struct.pack("<QQ", root, 0)) for name, root in roots.items()]
+    writer.root = above.add(2, 2, bolt_writer.leaf_body(pairs, flags=1))
     head = writer.with_metas(page_count=above.next)
     with path.open("r+b") as file:
         file.write(head)
