@@ -120,7 +120,7 @@ class HashKv:
 class Piece(t.NamedTuple):
     """A piece of a snapshot stream.
 
-    A stream has tens of thousands: this reads one in a tenth of the time that the stubs take.
+    A stream has tens of thousands, and the stubs, in pure Python, take long for each.
     """
 
     remaining_bytes: int

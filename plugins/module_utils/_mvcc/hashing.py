@@ -107,9 +107,8 @@ class Batch:
     def growth(self, least: int) -> Growth:
         """Return what makes the database large here; values up to `least` bytes are small."""
         leaf, names, live = self._leaf, self._names, self._live
-        rests = list(
-            map(sub, leaf.value_sizes, map(len, names))
-        )  # a value, and some bytes before it
+        # A value, and some bytes before it.
+        rests = list(map(sub, leaf.value_sizes, map(len, names)))
         large: list[int] = []
         if max(rests) > least:
             large = [row for row, size in enumerate(rests) if size > least and live[row]]
