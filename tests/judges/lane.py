@@ -54,8 +54,10 @@ def _jobs() -> t.Iterator[tuple[str, Job]]:
     for core, version in units.jobs(list(made.values())):
         name = f"units {core.version} {'.'.join(map(str, version))}"
         yield name, functools.partial(units.judge, core, version)
-    for core, _own in made.values():
-        yield f"sanity {core.version}", functools.partial(sanity.judge, core)
+    newest = list(made)[-1]
+    for version, (core, _own) in made.items():
+        judge = functools.partial(sanity.judge, core, released=version != newest)
+        yield f"sanity {version}", judge
     yield "release", release.judge
 
 

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import typing as t
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What ansible-test itself reads.
+CONFIG = "tests/config.yml"
 HOME = Path("ansible_collections") / "controlplane" / "etcd"
 
 
-def export(folder: Path) -> Path:
-    """Copy the work tree (what is ignored left out) below `folder`; return the collection's folder."""
+def export(folder: Path, *, without: t.Sequence[str] = ()) -> Path:
+    """Copy the work tree below `folder`; return the collection's folder.
+
+    :param without: folders that are left out, as is what git ignores.
+    """
     target = folder / HOME
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -24,6 +30,8 @@ def export(folder: Path) -> Path:
         text=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
+        if name.split("/", maxsplit=1)[0] in without and name != CONFIG:
+            continue
         source = ROOT / name
         if not source.is_symlink() and not source.exists():
             continue  # removed, and not committed yet

@@ -11,35 +11,17 @@ import importlib
 import json
 import os
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from unit.fixtures.asked import MODULES, ask
 
-from lab import returned
-
-MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
 DATA = b"no etcd image, and nobody here looks into it"
 SHARED = ("exception", "invocation", "warnings", "deprecations", "changed", "failed")
 # What AnsibleModule adds to every result that has a `path`.
 OF_PATH = ("gid", "group", "mode", "owner", "size", "state", "uid")
-
-
-def ask(module: str, **params: t.Any) -> dict[str, t.Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"{MODULES}.{module}"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": params}),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip(), done.stderr
-    answer = t.cast("dict[str, t.Any]", json.loads(done.stdout))
-    assert not (wrong := returned.disagreements(module, answer)), wrong
-    return answer
 
 
 @pytest.fixture

@@ -6,37 +6,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from unit.fixtures.asked import ask
 
 from ansible_collections.controlplane.etcd.plugins.modules import etcd_archive_prune
-from lab import returned
 
-MODULES = "ansible_collections.controlplane.etcd.plugins.modules"
 DATA = b"no etcd image, and nobody here looks into it"
 SHARED = ("exception", "invocation", "warnings", "deprecations", "changed", "failed", "diff")
-
-
-def ask(module: str, **params: t.Any) -> dict[str, t.Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"{MODULES}.{module}"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": params}),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip(), done.stderr
-    answer = t.cast("dict[str, t.Any]", json.loads(done.stdout))
-    assert not (wrong := returned.disagreements(module, answer)), wrong
-    return answer
 
 
 def prune(where: dict[str, t.Any], **options: t.Any) -> dict[str, t.Any]:

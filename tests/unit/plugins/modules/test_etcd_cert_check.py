@@ -5,21 +5,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+from unit.fixtures import asked
 
-from lab import kubeadm, returned
+from lab import kubeadm
 from lab.pki import ClusterPki, issue, now
 from lab.planted import secrets_of
 from lab.static_pods import EtcdSettings, Node
 
-MODULE = "ansible_collections.controlplane.etcd.plugins.modules.etcd_cert_check"
 PKI = "etc/kubernetes/pki"
 
 
@@ -35,18 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClusterPki]:
 
 def ask(root: Path, **params: t.Any) -> dict[str, t.Any]:
     where = {"static_pod_path": str(root / "etc/kubernetes/manifests"), "served": False}
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**where, **params}}),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip(), done.stderr
-    answer: dict[str, t.Any] = json.loads(done.stdout)
-    assert not (wrong := returned.disagreements("etcd_cert_check", answer)), wrong
-    return answer
+    return asked.ask("etcd_cert_check", **{**where, **params})
 
 
 def test_main_of_a_good_host_changes_nothing_and_tells_no_secret(

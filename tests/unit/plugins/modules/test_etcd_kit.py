@@ -6,39 +6,25 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from unit.fixtures import asked
 
-from lab import kubeadm, returned
+from lab import kubeadm
 from lab.pki import ClusterPki
 from lab.planted import secrets_of
 from lab.static_pods import EtcdSettings, Node
 
-MODULE = "ansible_collections.controlplane.etcd.plugins.modules.etcd_kit"
+MODULE = f"{asked.MODULES}.etcd_kit"
 AGE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 SHARED = {"invocation", "warnings", "deprecations", "changed", "failed"}
 
 
 def ask(*, check_mode: bool = False, **params: t.Any) -> tuple[dict[str, t.Any], str]:
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": check_mode}}),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip(), done.stderr
-    answer = json.loads(done.stdout)
-    assert not (wrong := returned.disagreements("etcd_kit", answer)), wrong
-    return answer, done.stdout + done.stderr
+    return asked.ask_and_hear("etcd_kit", **params, _ansible_check_mode=check_mode)
 
 
 @pytest.fixture

@@ -5,34 +5,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
-
-from lab import returned
-
-MODULE = "ansible_collections.controlplane.etcd.plugins.modules.etcd_restore"
+from unit.fixtures import asked
 
 
 def ask(tmp_path: Path, **params: t.Any) -> dict[str, t.Any]:
     options = {"data_dir": str(tmp_path / "etcd"), "journal_dir": str(tmp_path / "journal")}
-    done = subprocess.run(
-        [sys.executable, "-m", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {**options, **params}}),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip(), done.stderr
-    answer = t.cast("dict[str, t.Any]", json.loads(done.stdout))
-    assert not (wrong := returned.disagreements("etcd_restore", answer)), wrong
-    return answer
+    return asked.ask("etcd_restore", **{**options, **params})
 
 
 def test_main_has_nothing_to_roll_back(tmp_path: Path) -> None:

@@ -94,6 +94,12 @@ class TlsServer:
         except OSError as exc:
             self.outcomes.append(str(exc))
 
+    def wait_for(self, count: int) -> None:
+        """Wait until so many handshakes ended, or for 5 seconds."""
+        end = time.monotonic() + 5
+        while len(self.outcomes) < count and time.monotonic() < end:
+            time.sleep(0.01)
+
 
 def see(target: Target, timeout: float = 30, **options: t.Any) -> handshake.Seen:
     return handshake.see(target, timeout=timeout, **options)
@@ -118,12 +124,11 @@ def test_see_shows_a_client_certificate_where_it_has_one(issued: Issued, tmp_pat
     with listening(server) as target:
         seen = see(target, client_certificate=(str(issued.cert), str(issued.key)))
         assert seen.der == issued.der
+        server.wait_for(1)
         broken = tmp_path / "broken.crt"
         broken.write_text("no certificate")
         assert see(target, client_certificate=(str(broken), str(issued.key))).der == issued.der
-        end = time.monotonic() + 5
-        while len(server.outcomes) < 2 and time.monotonic() < end:
-            time.sleep(0.01)
+        server.wait_for(2)
     assert server.outcomes[0] == "TLSv1.3"
     # Or the client, which has seen what it wanted, hung up first.
     refused = ("peer did not return a certificate", "connection reset by peer")
