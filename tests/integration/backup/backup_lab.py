@@ -384,12 +384,18 @@ class BackupLab:
     def _deleted_open(self) -> list[str]:
         """List unnamed files below the hosts' folders that some process still holds open."""
         found = []
-        for link in Path("/proc").glob("[0-9]*/fd/*"):
-            with contextlib.suppress(OSError):
-                target = os.readlink(link)
-                if target.startswith(str(self.root)) and target.endswith(" (deleted)"):
-                    found.append(f"{link} -> {target}")
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                for link in (process / "fd").iterdir():
+                    found += self._deleted(link)
         return found
+
+    def _deleted(self, link: Path) -> list[str]:
+        with contextlib.suppress(OSError):
+            target = os.readlink(link)
+            if target.startswith(str(self.root)) and target.endswith(" (deleted)"):
+                return [f"{link} -> {target}"]
+        return []
 
     def _locked(self) -> list[str]:
         return [

@@ -12,10 +12,12 @@ import os
 import random
 import typing as t
 from collections import Counter
+from pathlib import Path
 
 import pyrage
 import pytest
 from unit.fixtures import damage
+from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     entries,
@@ -44,12 +46,12 @@ class Sealed(t.NamedTuple):
     payload: int
 
 
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
+@shared
+def sealed(folder: Path) -> Sealed:
     key = pyrage.x25519.Identity.generate()
     target = io.BytesIO()
     sealing.seal(io.BytesIO(CLEAR), target, [str(key.to_public())])
-    file = tmp_path_factory.mktemp("keys") / "identity"
+    file = folder / "identity"
     file.write_text(f"{key}\n")
     data = target.getvalue()
     # The header ends with its MAC's line; 16 bytes of nonce follow.
