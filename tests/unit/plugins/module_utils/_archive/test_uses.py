@@ -12,6 +12,7 @@ import subprocess
 import typing as t
 
 import pytest
+from unit.fixtures.asked import ask
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _retention
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
@@ -20,7 +21,6 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
     uses,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import OptionInvalid
-from lab.module import run_module
 
 if t.TYPE_CHECKING:
     from .conftest import Bench
@@ -66,9 +66,9 @@ def recorded(bench: Bench, entry: str, delivery: str, **options: t.Any) -> dict[
     sha256 = said["snapshot"]["sha256"]
     compared = [{"name": name, "result": "passed"} for name in ("revision", "canary")]
     drill = {"entry": entry, "sha256": sha256, "verdict": "passed", "rto_seconds": 3}
-    return run_module(
+    return ask(
         "etcd_drill",
-        {
+        **{
             "state": "recorded",
             "archive": str(bench.root / "archive"),
             "etcd_cluster": bench.cluster,
