@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import yaml
 from unit.fixtures.asked import ask
-from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.modules import etcd_archive_prune
 
@@ -116,10 +115,10 @@ def test_prune_check_diff_real_and_again(where: dict[str, t.Any]) -> None:
     assert sorted(path.name for path in folder.glob("2*")) == made[1:]
 
 
-@shared
-def two(folder: Path) -> tuple[dict[str, t.Any], list[str]]:
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], list[str]]:
     """An archive of two entries, for what changes nothing."""
-    where = options_of(folder)
+    where = options_of(tmp_path_factory.mktemp("two"))
     return where, sorted(add(where) for _turn in range(2))
 
 

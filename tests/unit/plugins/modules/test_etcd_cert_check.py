@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from unit.fixtures import asked
-from unit.fixtures.shared import shared
 
 from lab import kubeadm
 from lab.pki import ClusterPki, issue, now
@@ -20,9 +19,9 @@ from lab.static_pods import EtcdSettings, Node
 PKI = "etc/kubernetes/pki"
 
 
-@shared
-def made(folder: Path) -> tuple[Path, ClusterPki]:
-    root = folder / "cp1"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ClusterPki]:
+    root = tmp_path_factory.mktemp("host") / "cp1"
     pki = ClusterPki()
     kubeadm.write_tree(
         Node("cp1", "127.0.0.1", "3.6.16", root, str(root)), pki, EtcdSettings(""), first=True

@@ -12,12 +12,10 @@ import os
 import random
 import typing as t
 from collections import Counter
-from pathlib import Path
 
 import pyrage
 import pytest
 from unit.fixtures import damage
-from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     entries,
@@ -46,12 +44,12 @@ class Sealed(t.NamedTuple):
     payload: int
 
 
-@shared
-def sealed(folder: Path) -> Sealed:
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Sealed:
     key = pyrage.x25519.Identity.generate()
     target = io.BytesIO()
     sealing.seal(io.BytesIO(CLEAR), target, [str(key.to_public())])
-    file = folder / "identity"
+    file = tmp_path_factory.mktemp("keys") / "identity"
     file.write_text(f"{key}\n")
     data = target.getvalue()
     # The header ends with its MAC's line; 16 bytes of nonce follow.

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import (
     entries,
@@ -54,8 +53,9 @@ def ssh_key(path: Path, kind: str, *options: str, passphrase: str = "") -> Held:
     return Held(path, recipient)
 
 
-@shared
-def held(folder: Path) -> dict[str, Held]:
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Held]:
+    folder = tmp_path_factory.mktemp("keys")
     return {
         "age": age_key(folder / "age"),
         "ed25519": ssh_key(folder / "ed25519", "ed25519"),

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import sealing
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import SealError
@@ -25,9 +24,10 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import S
 CLEAR = os.urandom(300_000) + bytes(700_000) + b"end"
 
 
-@shared
-def keys(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an age identity and ssh keys, one of them behind a passphrase."""
+    folder = tmp_path_factory.mktemp("keys")
     identity = pyrage.x25519.Identity.generate()
     (folder / "age").write_text(f"# created: now\n# public key: x\n{identity}\n")
     (folder / "age.pub").write_text(str(identity.to_public()))

@@ -12,7 +12,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive import trust
 from ansible_collections.controlplane.etcd.plugins.module_utils._archive.trust import TrustState
@@ -30,9 +29,9 @@ def _keygen(path: Path, kind: str = "ed25519", passphrase: str = "", *more: str)
     return path
 
 
-@shared
-def key(folder: Path) -> Path:
-    return _keygen(folder / "key")
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _keygen(tmp_path_factory.mktemp("signing") / "key")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from unit.fixtures.shared import shared
 
 from lab import kubeadm
 from lab.certified import Host
@@ -17,9 +16,9 @@ from lab.pki import ClusterPki
 from lab.static_pods import EtcdSettings, Node
 
 
-@shared
-def made(folder: Path) -> Host:
-    root = folder / "cp1"
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    root = tmp_path_factory.mktemp("kubeadm") / "cp1"
     pki = ClusterPki()
     node = Node("cp1", "10.0.0.11", "3.6.16", root, "")
     kubeadm.write_tree(node, pki, EtcdSettings(""), first=True)

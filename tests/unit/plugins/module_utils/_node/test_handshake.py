@@ -18,7 +18,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from unit.fixtures.shared import shared
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._node import handshake
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.handshake import Target
@@ -36,8 +35,9 @@ class Issued(t.NamedTuple):
     der: bytes
 
 
-@shared
-def issued(folder: Path) -> Issued:
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    folder = tmp_path_factory.mktemp("issued")
     ca = authority("etcd-ca")
     ca.write(folder / "ca")
     pair = issue(ca, "cp1", usages=(SERVER, CLIENT), names=["127.0.0.1"])
