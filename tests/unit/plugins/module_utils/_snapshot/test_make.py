@@ -27,6 +27,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.hashing import Batch
 from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.image import read_image
+from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot import make as making
 from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.make import (
     Made,
     Wish,
@@ -40,6 +41,14 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._snapshot.verify
 
 SOURCE = "https://10.0.0.1:2379"
 WITH_HASHES = [name for name in snapshots.SCENARIOS if snapshots.facts(name).get("hash_kv")]
+
+
+@pytest.fixture(autouse=True)
+def stood_back(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """How often it stood back: it would be the tests' own process."""
+    times: list[bool] = []
+    monkeypatch.setattr(making, "stand_back", lambda: times.append(True))
+    return times
 
 
 def trailed(image: bytes) -> bytes:
@@ -75,7 +84,9 @@ def make(tmp_path: Path, stream: bytes, hope: Expected, *recipients: str) -> Mad
 
 
 @pytest.mark.parametrize("name", WITH_HASHES)
-def test_make_snapshot_passes_every_check_and_opens_again(tmp_path: Path, name: str) -> None:
+def test_make_snapshot_passes_every_check_and_opens_again(
+    tmp_path: Path, name: str, stood_back: list[bool]
+) -> None:
     stream = snapshots.image(name)
     identity = pyrage.x25519.Identity.generate()
     made = make(tmp_path, stream, expected(name), str(identity.to_public()))
@@ -85,6 +96,7 @@ def test_make_snapshot_passes_every_check_and_opens_again(tmp_path: Path, name: 
     )
     assert sorted(os.listdir(tmp_path / "dest")) == ["catalog.json.zst.age", "data.db.zst.age"]
     assert os.listdir(tmp_path / "spool") == []
+    assert stood_back == [True]
     for file in made.files:
         data = Path(file.path).read_bytes()
         assert hashlib.sha256(data).hexdigest() == file.sha256
