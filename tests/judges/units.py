@@ -1,7 +1,7 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`ansible-test units`: tests/unit under ansible-test's own loader, in its own forks."""
+"""`ansible-test units`: tests/unit under ansible-test's own loader, on the Pythons of modules."""
 
 from __future__ import annotations
 
