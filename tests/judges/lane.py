@@ -51,9 +51,8 @@ def judge_all() -> list[Verdict]:
 def _jobs() -> t.Iterator[tuple[str, Job]]:
     made = {core.version: (core, own) for core, own in _cores()}
     # The longest first.
-    for core, version in units.jobs(list(made.values())):
-        name = f"units {core.version} {'.'.join(map(str, version))}"
-        yield name, functools.partial(units.judge, core, version)
+    for job in units.jobs(list(made.values())):
+        yield job.name, functools.partial(units.judge, job)
     newest = list(made)[-1]
     for version, (core, _own) in made.items():
         judge = functools.partial(sanity.judge, core, released=version != newest)

@@ -15,28 +15,49 @@ from . import home, process, tree
 from .verdict import Verdict
 
 FLOOR = (3, 9)
+"""What modules may run on."""
+
+CONTROLLERS = ("tests/unit/plugins/filter/", "tests/unit/plugins/plugin_utils/")
+"""Tests of what runs on a controller only, which ansible-test leaves out on other Pythons."""
 
 
-def jobs(made: t.Sequence[tuple[Core, Version]]) -> list[tuple[Core, Version]]:
-    """Return which core runs on which Python: each on its controller's, the newest on the floor.
+class Job(t.NamedTuple):
+    """Which core runs which tests on which Python; no folder stands for all."""
 
-    What lies between is compiled and imported by the sanity tests, and tested by the lane `unit`.
+    core: Core
+    version: Version
+    folders: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"units {self.core.version} on {'.'.join(map(str, self.version))}"
+
+
+def jobs(made: t.Sequence[tuple[Core, Version]]) -> list[Job]:
+    """Return what judges a collection: the newest core on its Python, the oldest on two.
+
+    The oldest takes modules on the oldest Python that they may run on, and the rest on its own, so
+    that each core runs each test once. The Pythons between are the sanity tests', and one is the
+    lane `unit`'s.
     """
     floor = min(version for version in pythons() if version >= FLOOR)
-    newest, own = made[-1]
-    lowest = [(newest, floor)] if floor != own else []
-    return [*lowest, *reversed(made)]
+    found = [Job(*made[-1])]
+    for core, own in made[:-1]:
+        found += (
+            [Job(core, own)] if floor == own else [Job(core, floor), Job(core, own, CONTROLLERS)]
+        )
+    return found
 
 
-def judge(core: Core, version: Version, scratch: Path) -> t.Iterator[Verdict]:
+def judge(job: Job, scratch: Path) -> t.Iterator[Verdict]:
     """Run the unit tests that a core has for one Python; one verdict a context."""
-    minor = ".".join(map(str, version))
-    name = f"units {core.version} on {minor}"
+    core, name = job.core, job.name
+    minor = ".".join(map(str, job.version))
     collection = tree.export(scratch)
     label = f"units-{core.version}-python{minor}"
-    python = home.environment(label, pythons()[version], home.UNITS) / "bin" / "python"
+    python = home.environment(label, pythons()[job.version], home.UNITS) / "bin" / "python"
     argv = [core.folder / "bin" / "ansible-test", "units", "--color", "no", "--requirements"]
-    argv += ["--target-python", f"{minor}@{python}", "--num-workers", "1"]
+    argv += ["--target-python", f"{minor}@{python}", "--num-workers", "1", *job.folders]
     done = process.run(argv, cwd=collection, env=home.ansible_test(core))
     reports = sorted((collection / "tests" / "output" / "junit").glob("*-units.xml"))
     failed = False
