@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 from collections import Counter
-from itertools import compress
+from itertools import compress, filterfalse
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._text import shown
 
@@ -100,6 +100,7 @@ class _Totals(t.NamedTuple):
     """What all places add up to, by resource."""
 
     counts: Counter[str]
+    by_namespace: dict[str, Counter[str]]
     encrypted: dict[str, Counter[str]]
     clear_secrets: int
 
@@ -142,7 +143,7 @@ class Catalogue:
     def visit_batch(self, batch: Batch) -> None:
         """Count live keys; reads no more of their values than it needs."""
         directories = _directories(batch.keys)
-        new = {each for each in directories if each not in self._counts}
+        new = set(filterfalse(self._counts.__contains__, directories))
         self._counts.update(directories)
         self._added_up = None
         for entry in batch.find(ENCRYPTED):
@@ -203,16 +204,18 @@ class Catalogue:
         """Go through the places, which may be many, once for all that asks."""
         if self._added_up is None:
             counts: Counter[str] = Counter()
+            by_namespace: dict[str, Counter[str]] = {}
             encrypted: dict[str, Counter[str]] = {}
             clear_secrets = 0
             for place in self._places():
                 name = place.key.group_resource
                 counts[name] += place.total
+                by_namespace.setdefault(name, Counter())[place.key.namespace or ""] += place.total
                 if place.encrypted:
                     encrypted.setdefault(name, Counter()).update(place.encrypted)
                 if place.key.group == "" and place.key.resource == "secrets":
                     clear_secrets += place.total - sum(place.encrypted.values())
-            self._added_up = _Totals(counts, encrypted, clear_secrets)
+            self._added_up = _Totals(counts, by_namespace, encrypted, clear_secrets)
         return self._added_up
 
     @property
@@ -253,11 +256,8 @@ class Catalogue:
     @property
     def counts_by_namespace(self) -> dict[str, dict[str, int]]:
         """Objects per resource and namespace; the namespace of cluster-wide ones is empty."""
-        totals: dict[str, Counter[str]] = {}
-        for place in self._places():
-            each = totals.setdefault(place.key.group_resource, Counter())
-            each[place.key.namespace or ""] += place.total
-        return {name: dict(sorted(each.items())) for name, each in sorted(totals.items())}
+        found = sorted(self._totals().by_namespace.items())
+        return {name: dict(sorted(each.items())) for name, each in found}
 
     @property
     def namespaces(self) -> list[str]:

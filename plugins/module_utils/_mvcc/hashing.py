@@ -22,6 +22,7 @@ from .keyvalue import (
     message_key,
     numbers_at,
     parse_key_value,
+    value_size,
 )
 from .rows import bad_row, main_of, mains, rows_up_to, tombstones, user_keys
 
@@ -112,13 +113,23 @@ class Batch:
         large: list[int] = []
         if max(rests) > least:
             large = [row for row, size in enumerate(rests) if size > least and live[row]]
-        sizes = ((e.key, e.value_end - e.value_start) for e in map(self._entry, large))
+        sizes = ((names[row], self._size(row)) for row in large)
         dead = () if len(self.keys) == len(names) else zip(names, live, leaf.value_sizes)
         return Growth(
             large=[pair for pair in sizes if pair[1] > least],
             rewritten=list(self._rewritten()),
             history=[(name, size) for name, alive, size in dead if not alive],
         )
+
+    def _size(self, row: int) -> int:
+        """Return the size of a row's value."""
+        leaf, key_size = self._leaf, len(self._names[row])
+        start, end = leaf.value_starts[row], leaf.ends[row]
+        size = value_size(leaf.source, start, end, key_size=key_size)
+        if size is None:
+            entry = self._entry(row)
+            size = entry.value_end - entry.value_start
+        return size
 
     def _rewritten(self) -> t.Iterator[tuple[bytes, int]]:
         """Yield the live keys that were written more than once, and how often."""

@@ -29,6 +29,7 @@ __all__ = [
     "message_key",
     "numbers_at",
     "parse_key_value",
+    "value_size",
 ]
 
 _KEY_TAG = 0x0A
@@ -42,6 +43,11 @@ _HEAD = re.compile(
 REWRITTEN = re.compile(
     rb"\x10[\x80-\xff]{0,9}[\x00-\x7f]\x18[\x80-\xff]{0,9}[\x00-\x7f]"
     rb"\x20([\x80-\xff]{1,9}[\x00-\x7f]|[\x02-\x7f])"
+)
+# The same up to the value, where there is one.
+_BEFORE_VALUE = re.compile(
+    rb"(?:\x10[\x80-\xff]{0,9}[\x00-\x7f])?(?:\x18[\x80-\xff]{0,9}[\x00-\x7f])?"
+    rb"(?:\x20[\x80-\xff]{0,9}[\x00-\x7f])?\x2a" + _V
 )
 _LEASE = re.compile(rb"\x30" + _V + rb"\Z")
 
@@ -151,6 +157,15 @@ def found_at(source: Source, start: int, end: int, *, key: bytes, value_start: i
     if head is None or head[4] is None or value_start + varint(head[4])[0] > end:
         return None
     return Found(key, source, value_start, end)
+
+
+def value_size(source: Source, start: int, end: int, *, key_size: int) -> int | None:
+    """Return the size of a message's value if the message is as etcd writes it, without a lease."""
+    head = _BEFORE_VALUE.match(source, numbers_at(start, key_size=key_size), end)
+    if head is None or source[start] != _KEY_TAG:
+        return None
+    size = varint(head[1])[0]
+    return size if head.end() + size == end else None
 
 
 def parse_key_value(source: Source, start: int, end: int) -> KeyValue:

@@ -9,7 +9,8 @@ import struct
 import typing as t
 from array import array
 from bisect import bisect_left
-from operator import itemgetter, sub
+from itertools import compress
+from operator import itemgetter, ne, sub
 
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import DatabaseInvalid
 from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import WireError
@@ -199,9 +200,9 @@ class Live:
         newest = dict(zip(hashes, rows))
         groups: dict[int, list[int]] = {}
         if len(newest) < len(rows):
-            for row, number in zip(rows, hashes):
-                if newest[number] != row:
-                    groups.setdefault(number, []).append(row)
+            is_older = map(ne, map(newest.__getitem__, hashes), rows)
+            for row in compress(rows, is_older):
+                groups.setdefault(self._hashes[row], []).append(row)
             for number, group in groups.items():
                 group.append(newest[number])
         return groups.values()

@@ -272,10 +272,11 @@ def _list_growth(growth: Growth, catalogue: Catalogue, lists: Lists) -> None:
     for version, key in growth.versions.sorted():
         lists.add("most_rewritten", {**describe(key, catalogue), "version": version})
     for key, count, size in growth.history():
-        lists.add(
-            "most_history",
-            {**describe(key, catalogue), "revision_count": count, "size_bytes": size},
-        )
+        if not lists.passes("most_history"):
+            lists.add(
+                "most_history",
+                {**describe(key, catalogue), "revision_count": count, "size_bytes": size},
+            )
 
 
 def _list_namespaces(catalogue: Catalogue, lists: Lists) -> None:

@@ -55,6 +55,12 @@ class Lists:
             self._first.setdefault(name, []).append(kept)
             self._kept_bytes[name] += _size(kept)
 
+    def passes(self, name: str) -> bool:
+        """Count the next item of a list if nobody wants to have it; tell whether that is so."""
+        passed = self._target is None and not self.keeps(name)
+        self.counts[name] += passed
+        return passed
+
     def keeps(self, name: str) -> bool:
         """Tell whether the next item of a list will be kept."""
         return self.counts[name] < self.limit and self._kept_bytes[name] <= _MOST_LISTS_BYTES

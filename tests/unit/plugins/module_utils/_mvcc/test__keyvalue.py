@@ -12,6 +12,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._mvcc.keyvalue i
     KeyValue,
     key_of,
     parse_key_value,
+    value_size,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._protobuf import (
     WireError,
@@ -90,6 +91,51 @@ def test_parse_key_value_noise_is_a_wire_error_or_a_value() -> None:
             isinstance(each, int) for each in (found.mod_revision, found.version, found.lease)
         )
     assert 100 < parsed < 2000
+
+
+def _value_size(message: bytes, *, key_size: int) -> int | None:
+    """Ask for the size in a message that lies between other bytes."""
+    source = b"before" + message + b"behind"
+    return value_size(source, 6, 6 + len(message), key_size=key_size)
+
+
+@pytest.mark.parametrize("key_size", [1, 127, 128, 200, 20_000])
+@pytest.mark.parametrize("size", [1, 127, 128, 70_000])
+def test_value_size_of_what_etcd_writes(key_size: int, size: int) -> None:
+    message = bolt_writer.key_value(b"k" * key_size, b"v" * size, 1 << 40, 1 << 41, 300, 0)
+    assert _value_size(message, key_size=key_size) == size
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\x0a\x01k\x10\x05",
+        bolt_writer.key_value(b"k", b"v", 1, 2, 3, 9),
+        b"\x0a\x01k\x2a" + b"\xff" * 9 + b"\x7f",
+    ],
+    ids=["nothing", "no value", "a lease behind it", "a size past the end"],
+)
+def test_value_size_leaves_other_messages_to_the_parser(message: bytes) -> None:
+    assert _value_size(message, key_size=1) is None
+
+
+def test_value_size_is_the_parser_s_or_none_in_noise() -> None:
+    told = 0
+    for seed in range(4000):
+        random_ = random.Random(seed)
+        message = bytearray(bolt_writer.key_value(b"key", b"value", 7, 300, 2, seed % 2))
+        for _turn in range(random_.randint(1, 3)):
+            message[random_.randrange(len(message))] = random_.randrange(256)
+        try:
+            found = _parse(bytes(message))
+        except WireError:
+            continue
+        size = _value_size(bytes(message), key_size=len(found.key))
+        if size is not None:
+            told += 1
+            assert size == len(found.value), bytes(message)
+    assert told > 500
 
 
 def test_key_of_and_fields() -> None:
