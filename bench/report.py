@@ -33,6 +33,8 @@ databases, which stay in the cache), or one measurement alone: `.venv/bin/python
 (load, offline, memory, clusters, drill). `--quick` takes a tenth of the data and writes to `.venv/bench`.
 It needs `age`, `zstd` and OpenSSH's server beside what `make test` needs; no root. Nothing of it is
 part of `make test`: a timing that fails there would say more about the machine than about the code.
+All of ours runs on the Python that made `.venv`; one that was built without optimizations, as pyenv
+builds them, takes about a third longer. `make bench PYTHON=/usr/bin/python3` takes the system's.
 """
 
 ORDER = ("archive", "load", "offline", "memory", "clusters", "drill")

@@ -61,8 +61,8 @@ def main() -> None:
         if whole:
             for old in (ROOT / ".venv" / "reliability").glob("*.json"):
                 old.unlink()
-            beside = [stack.enter_context(Beside(*each)) for each in BESIDE]
-            wanted = [lane for lane in wanted if not any(lane in each.lanes for each in beside)]
+            beside = stack.enter_context(Beside(BESIDE))
+            wanted = [lane for lane in wanted if lane not in BESIDE]
         for lane in wanted:
             print(f"\n=== {lane} ===", flush=True)
             start = time.monotonic()
@@ -70,7 +70,7 @@ def main() -> None:
             print(f"=== {lane}: {count} in {time.monotonic() - start:.0f} s ===", flush=True)
             total += count
         if whole:
-            total += sum((each.count() for each in beside), Count())
+            total += beside.count()
     if os.environ.get("CI") == "true" and total.skipped:
         print(f"With CI=true nothing may be skipped: {total.skipped} skipped count as failed.")
         total = Count(total.passed, total.failed + total.skipped, 0)
@@ -81,12 +81,14 @@ def main() -> None:
 
 
 class Beside:
-    """Lanes that run in a process of their own; what they say comes at the end."""
+    """Lanes that only compute, run with what the other lanes leave of the processors.
 
-    def __init__(self, lanes: t.Sequence[str], nice: int) -> None:
-        self.lanes = lanes
-        self._argv = ["nice", "-n", str(nice), sys.executable, __file__, *lanes]
-        self._said = OUTPUT / f"beside-{lanes[0]}.txt"
+    Those wait for etcds, hosts and clocks half of their time. What these say comes at the end.
+    """
+
+    def __init__(self, lanes: t.Sequence[str]) -> None:
+        self._argv = ["nice", "-n", "10", sys.executable, __file__, *lanes]
+        self._said = OUTPUT / "beside.txt"
 
     def __enter__(self) -> Beside:
         with self._said.open("w") as said:
@@ -190,10 +192,7 @@ LANES: dict[str, t.Callable[[], Count]] = {
     "lab": lab,
 }
 
-BESIDE = ((("lab",), 0), (("unit", "judges"), 10))
-"""Beside `integration`, which waits for etcds and clocks half of its time: hosts that have networks
-and processes of their own, and, with what that leaves of the processors, what only computes.
-"""
+BESIDE = ("unit", "judges")
 
 if __name__ == "__main__":
     main()
