@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -81,32 +82,49 @@ def main() -> None:
 
 
 class Beside:
-    """Lanes that only compute, run with what the other lanes leave of the processors.
-
-    Those wait for etcds, hosts and clocks half of their time. What these say comes at the end.
-    """
+    """Lanes that run one after the other beside the main ones; what they say comes at the end."""
 
     def __init__(self, lanes: t.Sequence[str]) -> None:
-        self._argv = ["nice", "-n", "10", sys.executable, __file__, *lanes]
-        self._said = OUTPUT / "beside.txt"
+        self._lanes = lanes
+        self._running: subprocess.Popen[bytes] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Beside:
-        with self._said.open("w") as said:
-            self._process = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
-            )
+        self._thread.start()
         return self
 
     def __exit__(self, *_about: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self._stop.set()
+        if self._running:
+            self._running.terminate()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for lane in self._lanes:
+            nice = 10 if lane in COMPUTE else 0
+            argv = ["nice", "-n", str(nice), sys.executable, __file__, lane]
+            with self._said(lane).open("w") as said:
+                self._running = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+                )
+            self._running.wait()
+            if self._stop.is_set():
+                break
+
+    @staticmethod
+    def _said(lane: str) -> Path:
+        return OUTPUT / f"beside-{lane}.txt"
 
     def count(self) -> Count:
         """Wait for them, show what they said, and return how their tests ended."""
-        self._process.wait()
-        said = self._said.read_text()
-        print(said, flush=True)
-        return Count.parse((said.splitlines() or [""])[-1])
+        self._thread.join()
+        total = Count()
+        for lane in self._lanes:
+            said = self._said(lane).read_text()
+            print(said, flush=True)
+            total += Count.parse((said.splitlines() or [""])[-1])
+        return total
 
 
 def lint() -> Count:
@@ -192,7 +210,13 @@ LANES: dict[str, t.Callable[[], Count]] = {
     "lab": lab,
 }
 
-BESIDE = ("unit", "judges")
+COMPUTE = ("unit", "judges")
+"""Lanes that only compute: they get what the other lanes leave of the processors."""
+
+BESIDE = (*COMPUTE, "lab")
+"""What runs beside `integration`, which waits for etcds and clocks half of its time: one lane at a
+time, the hosts last, when only two lanes are left that wait.
+"""
 
 if __name__ == "__main__":
     main()
