@@ -28,7 +28,7 @@ ours, peer, …). The databases are filled by a real etcd with objects of a size
 like Kubernetes', 5 % of them rewritten and half of that compacted. Memory is anonymous memory
 (RssAnon), sampled 20 times a second.
 
-To run it: `make bench` (about 40 minutes on two processors, and 10 more once for filling the
+To run it: `make bench` (40 to 100 minutes on two processors, and 10 more once for filling the
 databases, which stay in the cache), or one measurement alone: `.venv/bin/python bench/run.py archive`
 (load, offline, memory, clusters, drill). `--quick` takes a tenth of the data and writes to `.venv/bench`.
 It needs `age`, `zstd` and OpenSSH's server beside what `make test` needs; no root. Nothing of it is
