@@ -44,11 +44,6 @@ REWRITTEN = re.compile(
     rb"\x10[\x80-\xff]{0,9}[\x00-\x7f]\x18[\x80-\xff]{0,9}[\x00-\x7f]"
     rb"\x20([\x80-\xff]{1,9}[\x00-\x7f]|[\x02-\x7f])"
 )
-# The same up to the value, where there is one.
-_BEFORE_VALUE = re.compile(
-    rb"(?:\x10[\x80-\xff]{0,9}[\x00-\x7f])?(?:\x18[\x80-\xff]{0,9}[\x00-\x7f])?"
-    rb"(?:\x20[\x80-\xff]{0,9}[\x00-\x7f])?\x2a" + _V
-)
 _LEASE = re.compile(rb"\x30" + _V + rb"\Z")
 
 
@@ -161,10 +156,10 @@ def found_at(source: Source, start: int, end: int, *, key: bytes, value_start: i
 
 def value_size(source: Source, start: int, end: int, *, key_size: int) -> int | None:
     """Return the size of a message's value if the message is as etcd writes it, without a lease."""
-    head = _BEFORE_VALUE.match(source, numbers_at(start, key_size=key_size), end)
-    if head is None or source[start] != _KEY_TAG:
+    head = _HEAD.match(source, numbers_at(start, key_size=key_size), end)
+    if head is None or head[4] is None or source[start] != _KEY_TAG:
         return None
-    size = varint(head[1])[0]
+    size = varint(head[4])[0]
     return size if head.end() + size == end else None
 
 
