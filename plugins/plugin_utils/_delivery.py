@@ -260,21 +260,15 @@ def resealed(
 def _unnamed(folder: str) -> t.Iterator[tuple[t.BinaryIO, str]]:
     """Give a file of mode 0600 and a path that others of this user can read it by.
 
-    It is gone with this process however that ends, where there is a /proc.
+    Where there is a /proc it never has a name (O_TMPFILE, where the file system has that), and is
+    gone with this process however that ends.
     """
-    with tempfile.NamedTemporaryFile(
-        prefix="controlplane-etcd-", dir=folder, delete=False
-    ) as target:
-        try:
-            path = f"/proc/{os.getpid()}/fd/{target.fileno()}"
-            if os.path.exists(path):
-                os.unlink(target.name)
-            else:
-                path = target.name
-            yield t.cast(t.BinaryIO, target), path
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(target.name)
+    if os.path.isdir("/proc/self/fd"):
+        with tempfile.TemporaryFile(dir=folder) as target:
+            yield t.cast(t.BinaryIO, target), f"/proc/{os.getpid()}/fd/{target.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile(prefix="controlplane-etcd-", dir=folder) as named:
+            yield t.cast(t.BinaryIO, named), named.name
 
 
 def check_room(entry: str, dest_dir: str, host: str, needed: int, free: int) -> None:

@@ -45,12 +45,9 @@ class Drilling:
     @property
     def keeper(self) -> int:
         """The pid of the process that the module forked to look after it."""
-        own = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
-        return next(
-            pid
-            for pid in _children(self.process.pid)
-            if Path(f"/proc/{pid}/cmdline").read_bytes() == own
-        )
+        words = dict(_processes())
+        own = words[self.process.pid]
+        return next(pid for pid in _children(self.process.pid) if words.get(pid) == own)
 
     def running(self, name: str) -> int | None:
         """The pid of a program of this drill, or of NAME.real in its place; None if none runs."""

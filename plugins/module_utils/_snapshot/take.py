@@ -48,27 +48,16 @@ def open_spool(directory: str) -> t.Iterator[t.BinaryIO]:
 
     :raises OptionInvalid: no file can be made there.
     """
-    try:
-        descriptor = _unnamed(directory)
-    except OSError as exc:
-        raise OptionInvalid(
-            f"The snapshot cannot be spooled into {directory}: {exc.strerror}.",
-            hint="Set spool_dir to a folder that exists, can be written to.",
-            path=directory,
-        ) from exc
-    with os.fdopen(descriptor, "w+b", buffering=0) as spool:
-        yield spool
-
-
-def _unnamed(directory: str) -> int:
-    try:
-        return os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        if exc.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
-            raise
-        descriptor, name = tempfile.mkstemp(prefix=".etcd-spool.", dir=directory)
-        os.unlink(name)
-        return descriptor
+    with contextlib.ExitStack() as stack:
+        try:
+            spool = stack.enter_context(tempfile.TemporaryFile(buffering=0, dir=directory))
+        except OSError as exc:
+            raise OptionInvalid(
+                f"The snapshot cannot be spooled into {directory}: {exc.strerror}.",
+                hint="Set spool_dir to a folder that exists, can be written to.",
+                path=directory,
+            ) from exc
+        yield t.cast(t.BinaryIO, spool)
 
 
 def drain(

@@ -36,7 +36,11 @@ _WAIT = "while :; do sleep 0.1; done"
 
 
 def _is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the shell that stopped it, and is over
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 class Held:
