@@ -58,10 +58,15 @@ class Run:
 
 
 class Controller:
-    """Keys, an archive and an inventory; all its files lie in `folder`."""
+    """Keys, an archive and an inventory; all its files lie in `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    `up` are all sites that run, also such as are no part of a run: their servers stand below the
+    bench, as the controller does, and are not counted as its.
+    """
+
+    def __init__(self, folder: Path, up: t.Mapping[str, Site]) -> None:
         self.folder = folder
+        self._up = up
         self.ssh_key = folder / "ssh"
         self._signing_key = folder / "sign"
         self._archive = folder / "archive"
@@ -180,7 +185,7 @@ class Controller:
     ) -> Run:
         os.sync()  # what was written before is not this one's to wait for
         roots = {name: host.sshd.pid for site in sites for name, host in site.hosts.items()}
-        servers = [pid for site in sites for pid in site.pids()]
+        servers = [pid for site in self._up.values() for pid in site.pids()]
         began = time.time()
         with self._next("log").open("w+b") as log:
             # Everything below the bench but etcds, sshds and what `but` names: its children are

@@ -23,9 +23,9 @@ class Bench:
         self.folder = folder
         self.quick = quick
         self.rounds = rounds
-        self.controller = Controller(folder / "controller")
-        self._wishes = data.QUICK if quick else data.FULL
         self._sites: dict[str, Site] = {}
+        self.controller = Controller(folder / "controller", self._sites)
+        self._wishes = data.QUICK if quick else data.FULL
         self._warm = False
         self._started = time.monotonic()
 

@@ -108,6 +108,8 @@ class Beside:
                 self._running = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
                 )
+            if self._stop.is_set():  # __exit__ came before there was this one to end
+                self._running.terminate()
             self._running.wait()
             if self._stop.is_set():
                 break
