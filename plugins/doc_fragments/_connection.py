@@ -1,7 +1,7 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How to reach etcd. Keep in sync with CONNECTION in plugins/module_utils/_argspec.py."""
+"""How to reach etcd. Keep in sync with CONNECTION in plugins/module_utils/_argspec_member.py."""
 
 from __future__ import annotations
 

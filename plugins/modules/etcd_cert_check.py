@@ -447,8 +447,10 @@ import typing as t
 
 from ansible_collections.controlplane.etcd.plugins.module_utils import _query, _time
 from ansible_collections.controlplane.etcd.plugins.module_utils._argspec import (
-    LAYOUT,
     duration,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._argspec_member import (
+    LAYOUT,
     layout_from_params,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._cert_check import check, merge

@@ -536,7 +536,12 @@ error:
 import dataclasses
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec, _module, _time
+from ansible_collections.controlplane.etcd.plugins.module_utils import (
+    _argspec,
+    _argspec_member,
+    _module,
+    _time,
+)
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd import report
 from ansible_collections.controlplane.etcd.plugins.module_utils._etcd.survey import (
     hash_members,
@@ -546,8 +551,8 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._node import pro
 from ansible_collections.controlplane.etcd.plugins.module_utils._node.layouts.model import Layout
 
 ARGUMENT_SPEC = {
-    **_argspec.CONNECTION,
-    **_argspec.LAYOUT,
+    **_argspec_member.CONNECTION,
+    **_argspec_member.LAYOUT,
     "hash_revision": {"type": "int"},
     "hash_timeout": {"type": "str", "default": "60s"},
     "include_apiserver": {"type": "bool", "default": False},
@@ -557,9 +562,9 @@ NEEDS = ("etcd3.etcdrpc.rpc_pb2_grpc", "grpc", "yaml", "cryptography.x509")
 
 def show(call: _module.Call) -> _module.Outcome:
     """Survey the cluster from this host."""
-    asked = _argspec.connection_from_params(call.params)
-    layout = _argspec.find_layout(_argspec.layout_from_params(call.params), asked)
-    connection = _argspec.connection_for(asked, layout)
+    asked = _argspec_member.connection_from_params(call.params)
+    layout = _argspec_member.find_layout(_argspec_member.layout_from_params(call.params), asked)
+    connection = _argspec_member.connection_for(asked, layout)
     timeout = _argspec.duration(call.params, "hash_timeout")
     seen = survey(connection)
     result = report.survey_as_dict(seen, local_quota_bytes=layout.quota_bytes if layout else None)

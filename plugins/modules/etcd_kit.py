@@ -264,7 +264,7 @@ error:
 import socket
 import typing as t
 
-from ansible_collections.controlplane.etcd.plugins.module_utils._argspec import (
+from ansible_collections.controlplane.etcd.plugins.module_utils._argspec_member import (
     LAYOUT,
     layout_from_params,
 )

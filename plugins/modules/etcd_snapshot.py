@@ -365,13 +365,15 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive.sealing
     recipients_of,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._argspec import (
+    duration,
+    hex_number,
+)
+from ansible_collections.controlplane.etcd.plugins.module_utils._argspec_member import (
     CONNECTION,
     LAYOUT,
     connection_for,
     connection_from_params,
-    duration,
     find_layout,
-    hex_number,
     layout_from_params,
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._module import Call, Outcome, run

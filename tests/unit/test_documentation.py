@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.controlplane.etcd.plugins.module_utils import _argspec
+from ansible_collections.controlplane.etcd.plugins.module_utils import (
+    _argspec,
+    _argspec_member,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = "ansible_collections.controlplane.etcd.plugins."
@@ -22,8 +25,8 @@ ROLES = sorted(p.name for p in (ROOT / "roles").iterdir() if p.is_dir())
 
 
 FRAGMENTS = {
-    "_connection": _argspec.CONNECTION,
-    "_layout": _argspec.LAYOUT,
+    "_connection": _argspec_member.CONNECTION,
+    "_layout": _argspec_member.LAYOUT,
     "_archive": _argspec.ARCHIVE,
     "_identity": _argspec.IDENTITY,
     "_retention": _argspec.RETENTION,
@@ -234,5 +237,5 @@ def test_members_of_the_action_group_take_all_that_module_defaults_may_set() -> 
     for name in MODULES:
         spec = importlib.import_module(f"{HOME}modules.{name}").ARGUMENT_SPEC
         # One option that a member lacks would make every task of it fail.
-        takes_all = {*_argspec.CONNECTION, *_argspec.LAYOUT} <= set(spec)
+        takes_all = {*_argspec_member.CONNECTION, *_argspec_member.LAYOUT} <= set(spec)
         assert takes_all is (name in groups["etcd"]), name

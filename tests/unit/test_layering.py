@@ -20,7 +20,8 @@ HOME = "ansible_collections.controlplane.etcd.plugins."
 
 # From the top to the bottom. What stands on one line does not know each other.
 ROOMS = [
-    ["_module", "_argspec"],
+    ["_module", "_argspec_member"],
+    ["_argspec"],
     ["_fetch", "_deliver"],
     ["_drill"],
     ["_restore"],
@@ -43,7 +44,7 @@ ANSIBLE = {
         "ansible.module_utils.common.respawn.has_respawned",
         "ansible.module_utils.common.respawn.respawn_module",
     },
-    "_argspec": {"ansible.module_utils.basic.env_fallback"},
+    "_argspec_member": {"ansible.module_utils.basic.env_fallback"},
     "_deps": {"ansible.module_utils.basic.missing_required_lib"},
 }
 # These take values, not paths, and know no clock: whoever calls brings the bytes and the time.
