@@ -1,7 +1,10 @@
 # Copyright (c) 2026, controlplane.etcd authors
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Option groups shared by modules: keep in sync with the fragments in plugins/doc_fragments/."""
+"""Option groups shared by modules, but those of a member (_argspec_member).
+
+Keep in sync with the fragments in plugins/doc_fragments/.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ __all__ = [
     "RETENTION",
     "duration",
     "hex_number",
+    "policy_from_params",
     "signers",
 ]
 

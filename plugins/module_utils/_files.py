@@ -24,6 +24,7 @@ __all__ = [
     "part_file",
     "read_small",
     "sha256_file",
+    "unnamed",
 ]
 
 CHUNK_BYTES = 1 << 20
@@ -149,3 +150,19 @@ def free_bytes(path: str) -> int:
     """Return the bytes that this user can still write on the file system of `path`."""
     facts = os.statvfs(path)
     return facts.f_bavail * facts.f_frsize
+
+
+@contextlib.contextmanager
+def unnamed(directory: str, *, buffering: int = -1) -> t.Iterator[t.BinaryIO]:
+    """Give a file of mode 0600 that is gone with its last descriptor, however this process ends.
+
+    O_TMPFILE where the file system has it; else a named file, unlinked at once.
+
+    :raises OSError: no file can be made there.
+    """
+    # tempfile would not use O_TMPFILE by way of a link.
+    directory = os.path.realpath(directory)
+    with tempfile.TemporaryFile(
+        buffering=buffering, prefix=".controlplane-etcd-", dir=directory
+    ) as made:
+        yield t.cast(t.BinaryIO, made)

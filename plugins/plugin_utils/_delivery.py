@@ -240,9 +240,10 @@ def resealed(
     """Seal a file of the entry to `recipient`, into a file without a name, for the `with` block.
 
     :raises TrustError: it was changed since it was looked at.
+    :raises OptionInvalid: nothing can be spooled there.
     """
     sealed = file.encryption.scheme != "none"
-    with _unnamed(spool_dir) as (spool, path):
+    with _spooled(spool_dir) as (spool, path):
         with place.open(entry.prefix, f"{entry.id}/{file.name}") as source:
             made = reseal(source, spool, recipient, identities=identities if sealed else ())
         if made.source_sha256 != file.sha256:
@@ -257,18 +258,31 @@ def resealed(
 
 
 @contextlib.contextmanager
-def _unnamed(folder: str) -> t.Iterator[tuple[t.BinaryIO, str]]:
+def _spooled(spool_dir: str) -> t.Iterator[tuple[t.BinaryIO, str]]:
     """Give a file of mode 0600 and a path that others of this user can read it by.
 
-    Where there is a /proc it never has a name (O_TMPFILE, where the file system has that), and is
-    gone with this process however that ends.
+    It has no name where there is a /proc to read it by.
+
+    :raises OptionInvalid: no file can be made there.
     """
-    if os.path.isdir("/proc/self/fd"):
-        with tempfile.TemporaryFile(dir=folder) as target:
-            yield t.cast(t.BinaryIO, target), f"/proc/{os.getpid()}/fd/{target.fileno()}"
-    else:
-        with tempfile.NamedTemporaryFile(prefix="controlplane-etcd-", dir=folder) as named:
-            yield t.cast(t.BinaryIO, named), named.name
+    own = f"/proc/{os.getpid()}/fd"
+    with contextlib.ExitStack() as stack:
+        try:
+            if os.path.isdir(own):
+                spool = stack.enter_context(_files.unnamed(spool_dir))
+                path = f"{own}/{spool.fileno()}"
+            else:
+                named = stack.enter_context(
+                    tempfile.NamedTemporaryFile(prefix=".controlplane-etcd-", dir=spool_dir)
+                )
+                spool, path = t.cast(t.BinaryIO, named), named.name
+        except OSError as exc:
+            raise OptionInvalid(
+                f"Nothing can be spooled into {spool_dir} on the controller: {exc.strerror}.",
+                hint="Set spool_dir to a folder there that this user can write to.",
+                path=spool_dir,
+            ) from exc
+        yield spool, path
 
 
 def check_room(entry: str, dest_dir: str, host: str, needed: int, free: int) -> None:

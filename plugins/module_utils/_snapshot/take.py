@@ -11,10 +11,10 @@ import errno
 import hashlib
 import os
 import queue
-import tempfile
 import threading
 import typing as t
 
+from ansible_collections.controlplane.etcd.plugins.module_utils import _files
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     OptionInvalid,
     SnapshotInvalid,
@@ -44,20 +44,18 @@ class Spooled:
 def open_spool(directory: str) -> t.Iterator[t.BinaryIO]:
     """Give an unnamed file of mode 0600 in `directory`: it is gone with its last descriptor.
 
-    O_TMPFILE where the file system has it; else a named file, unlinked at once.
-
     :raises OptionInvalid: no file can be made there.
     """
     with contextlib.ExitStack() as stack:
         try:
-            spool = stack.enter_context(tempfile.TemporaryFile(buffering=0, dir=directory))
+            spool = stack.enter_context(_files.unnamed(directory, buffering=0))
         except OSError as exc:
             raise OptionInvalid(
                 f"The snapshot cannot be spooled into {directory}: {exc.strerror}.",
                 hint="Set spool_dir to a folder that exists, can be written to.",
                 path=directory,
             ) from exc
-        yield t.cast(t.BinaryIO, spool)
+        yield spool
 
 
 def drain(

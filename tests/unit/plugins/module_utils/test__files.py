@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 import typing as t
 from pathlib import Path
 
@@ -91,3 +93,32 @@ def test_pipe_in_a_files_place_hangs_no_reader(pipe: Path, reliability: Reliabil
         "refused at once; the message names it",
         area="content",
     )
+
+
+@pytest.mark.parametrize("by", ["folder", "link"])
+def test_unnamed_never_has_a_name(tmp_path: Path, by: str) -> None:
+    try:
+        os.close(os.open(tmp_path, os.O_RDWR | os.O_TMPFILE))
+    except OSError as exc:
+        pytest.skip(f"no O_TMPFILE here: {exc}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    before = (tmp_path / "folder").stat().st_mtime_ns
+    with _files.unnamed(str(tmp_path / by)) as made:
+        made.write(b"held")
+        made.flush()
+        facts = os.fstat(made.fileno())
+        assert (facts.st_nlink, stat.S_IMODE(facts.st_mode), facts.st_size) == (0, 0o600, 4)
+        assert not os.get_inheritable(made.fileno())
+    # A name that was made and removed again would have changed the folder.
+    assert (tmp_path / "folder").stat().st_mtime_ns == before
+
+
+def test_unnamed_is_unlinked_where_the_file_system_must_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False)
+    with _files.unnamed(str(tmp_path), buffering=0) as made:
+        made.write(b"held")
+        assert os.fstat(made.fileno()).st_nlink == 0
+        assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import dataclasses
 import datetime as dt
 import os
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from ansible_collections.controlplane.etcd.plugins.module_utils._archive import 
 )
 from ansible_collections.controlplane.etcd.plugins.module_utils._errors import (
     ArchiveError,
+    OptionInvalid,
     SpaceMissing,
 )
 from ansible_collections.controlplane.etcd.plugins.plugin_utils import _delivery
@@ -180,3 +182,29 @@ def test_check_room_says_both_figures() -> None:
     _delivery.check_room(ENTRY, "/var/tmp", "scratch", 1000, 2 << 20)
     with pytest.raises(SpaceMissing, match="into /var/tmp on scratch: 5000000 bytes are .*, 7 are"):
         _delivery.check_room(ENTRY, "/var/tmp", "scratch", 5_000_000, 7)
+
+
+@pytest.mark.parametrize("proc", [True, False])
+def test_spooled_is_read_by_its_path_and_gone_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, proc: bool
+) -> None:
+    if not proc:  # as on macOS
+        monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    with _delivery._spooled(str(tmp_path)) as (spool, path):
+        spool.write(b"sealed")
+        spool.flush()
+        assert Path(path).read_bytes() == b"sealed"
+        assert Path(path).stat().st_mode & 0o777 == 0o600
+        assert [str(each) for each in tmp_path.iterdir()] == ([] if proc else [path])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("proc", [True, False])
+def test_spooled_says_where_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, proc: bool
+) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda _path: proc)
+    where = str(tmp_path / "missing")
+    said = f"spooled into {where} on the controller: No such"
+    with pytest.raises(OptionInvalid, match=said), _delivery._spooled(where):
+        pass
