@@ -127,7 +127,7 @@ def test_snapshot_of_empty_blobs_for_ever_is_given_up() -> None:
         start = time.monotonic()
         with pytest.raises(EndpointTimeout, match=r"no bytes came for 0\.5 s") as caught:
             drain(url)
-        assert time.monotonic() - start < 30
+        assert time.monotonic() - start < 3
         assert url in str(caught.value)
         assert maintenance.ended.wait(3), "the server was told that nobody listens any more"
 
@@ -152,7 +152,7 @@ def test_snapshot_that_trickles_ends_at_its_deadline() -> None:
         start = time.monotonic()
         with pytest.raises(EndpointTimeout, match="not complete 1 s after its start"):
             drain(url, deadline=1)
-        assert time.monotonic() - start < 30
+        assert time.monotonic() - start < 4
 
 
 def test_snapshot_reader_that_is_slow_itself_is_no_idle_stream() -> None:

@@ -51,7 +51,7 @@ def test_second_run_fails_and_names_the_holder(holder: subprocess.Popen[str], na
     start = time.monotonic()
     with pytest.raises(Locked) as caught, host_lock(name, 0.5):
         raise AssertionError("it is held")
-    assert 0.4 < time.monotonic() - start < 30
+    assert 0.4 < time.monotonic() - start < 5
     assert f"pid {holder.pid} since 20" in str(caught.value)
     assert caught.value.path
     assert name in caught.value.path
