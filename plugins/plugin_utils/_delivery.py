@@ -182,11 +182,7 @@ def check_spool(spool_dir: str, files: t.Sequence[File]) -> tuple[int, int]:
     try:
         free = _files.free_bytes(spool_dir)
     except OSError as exc:
-        raise OptionInvalid(
-            f"Nothing can be spooled into {spool_dir} on the controller: {exc.strerror}.",
-            hint="Set spool_dir to a folder that exists there.",
-            path=spool_dir,
-        ) from exc
+        raise _no_spool(spool_dir, exc, "a folder that exists there") from exc
     if free < needed + _SMALL_BYTES:
         raise SpaceMissing(
             f"No room on the controller to seal the entry anew: the largest file takes {needed} "
@@ -277,12 +273,16 @@ def _spooled(spool_dir: str) -> t.Iterator[tuple[t.BinaryIO, str]]:
                 )
                 spool, path = t.cast(t.BinaryIO, named), named.name
         except OSError as exc:
-            raise OptionInvalid(
-                f"Nothing can be spooled into {spool_dir} on the controller: {exc.strerror}.",
-                hint="Set spool_dir to a folder there that this user can write to.",
-                path=spool_dir,
-            ) from exc
+            raise _no_spool(spool_dir, exc, "a folder there that this user can write to") from exc
         yield spool, path
+
+
+def _no_spool(spool_dir: str, exc: OSError, instead: str) -> OptionInvalid:
+    return OptionInvalid(
+        f"Nothing can be spooled into {spool_dir} on the controller: {exc.strerror}.",
+        hint=f"Set spool_dir to {instead}.",
+        path=spool_dir,
+    )
 
 
 def check_room(entry: str, dest_dir: str, host: str, needed: int, free: int) -> None:

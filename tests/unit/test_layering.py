@@ -96,6 +96,8 @@ def test_core_file_imports_only_from_below(path: Path) -> None:
         if name.startswith(HOME):
             assert other is not None, f"{where}: not from module_utils"
             assert other == own or RANK[other] > RANK[own], f"{where}: that stands above or beside"
+            if other == "_argspec":
+                assert own == "_argspec_member", f"{where}: options are for modules to read"
             if other == "_bbolt" and own != "_bbolt":
                 assert own in BBOLT_READERS, f"{where}: only _mvcc reads the file format"
         elif name.split(".")[0] == "ansible":
